@@ -1,0 +1,178 @@
+"""The errors: every exception that leaves this package.
+
+SampleDBError(Exception)             code              details
+├── InvalidInputError (ValueError)   invalid_input     field, rule, value (shortened), or path (a JSON path)
+├── NotFoundError (LookupError)      not_found         resource ("sample", "function"), id
+├── ConflictError                    conflict          resource, id, sample_id, sha256
+├── BusyError (TimeoutError)         busy              retry_after (seconds), path
+├── ReadOnlyError (PermissionError)  read_only         path
+├── ClosedError                      closed            path
+├── MissingExtraError (ImportError)  missing_extra     extra, install (the pip command)
+├── AnalysisError                    analysis_failed   job_id, reason
+└── StorageError (OSError)           storage           path, reason
+    ├── NotASampleDBError            not_a_sampledb    path, reason
+    ├── NewerFormatError             newer_format      path, found, supported
+    └── CorruptFileError             corrupt           what, where, path
+
+The second base lets code that knows nothing of us catch what it means: `except ValueError`, `except OSError`.
+"""
+
+from typing import Any, ClassVar, Self
+
+MAX_MESSAGE = 500
+MAX_VALUE = 80
+# Python refuses to print integers that are much longer.
+MAX_INTEGER_BITS = 256
+
+
+def shorten(text: str, limit: int) -> str:
+    """`text` cut to at most `limit` characters, an ellipsis showing the cut."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _plain(text: str) -> str:
+    """`text` as valid Unicode: lone surrogates, which JSON and pickles cannot carry, become `?`."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+class SampleDBError(Exception):
+    """What all errors share.
+
+    Attributes:
+        code: The kind of error, snake_case, fixed for each class.
+        message: One sentence for people, at most 500 characters; also what `str()` gives.
+        details: Plain JSON values for programs; empty, never `None`.
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, details: dict[str, Any] | None = None) -> None:
+        self.message = shorten(_plain(message), MAX_MESSAGE)
+        self.details = {} if details is None else details
+        super().__init__(self.message)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, dict[str, Any]]]:
+        return type(self), (self.message, self.details)
+
+    def __str__(self) -> str:
+        # OSError would print its errno, which we never set.
+        return self.message
+
+    def to_dict(self) -> dict[str, Any]:
+        """`code`, `message` and `details`, plain JSON types only."""
+        return {"code": self.code, "message": self.message, "details": self.details}
+
+
+class InvalidInputError(SampleDBError, ValueError):
+    """An argument or a report breaks a rule; nothing was stored."""
+
+    code = "invalid_input"
+
+    @classmethod
+    def of(cls, field: str, rule: str, value: object) -> Self:
+        """The error for an argument: `field` must be `rule`, and `value` is not."""
+        shown = _plain(shorten(_repr(value), MAX_VALUE))
+        return cls(f"{field} must be {rule}, not {shown}.", {"field": field, "rule": rule, "value": shown})
+
+    @classmethod
+    def in_report(cls, path: str, rule: str) -> Self:
+        """The error for a place in a report, named by its JSON path."""
+        path = shorten(_plain(path), MAX_MESSAGE // 2)
+        return cls(f"SMDA report, {path}: {rule}.", {"field": "smda_report", "rule": rule, "path": path})
+
+
+def _repr(value: object) -> str:
+    """`repr(value)` without paying for, or failing on, huge values."""
+    if isinstance(value, str | bytes | bytearray):
+        return repr(value[:MAX_VALUE]) + ("…" if len(value) > MAX_VALUE else "")
+    if isinstance(value, int) and value.bit_length() > MAX_INTEGER_BITS:
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, bool | int | float | None):
+        return repr(value)
+    return f"a {type(value).__name__}"
+
+
+class NotFoundError(SampleDBError, LookupError):
+    """There is no sample or function of that id, hash or address."""
+
+    code = "not_found"
+
+    @classmethod
+    def of(cls, resource: str, identity: int | str) -> Self:
+        """The error for a `resource` that is not in the file."""
+        if isinstance(identity, int) and identity.bit_length() > MAX_INTEGER_BITS:
+            identity = _repr(identity)
+        return cls(f"{resource.capitalize()} {identity} not found.", {"resource": resource, "id": identity})
+
+
+class ConflictError(SampleDBError):
+    """The SHA-256 is in the file already."""
+
+    code = "conflict"
+
+    @classmethod
+    def of_sample(cls, sample_id: int, sha256: str, has: str) -> Self:
+        """The error for a sample that already `has` what was to be added."""
+        return cls(
+            f"Sample {sample_id} ({sha256}) already has {has}; pass exist_ok=True to get it as it is stored.",
+            {"resource": "sample", "id": sample_id, "sample_id": sample_id, "sha256": sha256},
+        )
+
+
+class BusyError(SampleDBError, TimeoutError):
+    """Another connection kept the file locked for longer than `timeout`."""
+
+    code = "busy"
+
+
+class ReadOnlyError(SampleDBError, PermissionError):
+    """The file was opened read-only, or the file system allows no writing."""
+
+    code = "read_only"
+
+
+class ClosedError(SampleDBError):
+    """The SampleDB was closed before this call."""
+
+    code = "closed"
+
+
+class MissingExtraError(SampleDBError, ImportError):
+    """The call needs an optional dependency that is not installed."""
+
+    code = "missing_extra"
+
+
+class AnalysisError(SampleDBError):
+    """A binary could not be disassembled."""
+
+    code = "analysis_failed"
+
+
+class StorageError(SampleDBError, OSError):
+    """The operating system or SQLite could not read or write the file: disk full, I/O error, no such folder."""
+
+    code = "storage"
+
+
+class NotASampleDBError(StorageError):
+    """The file is something else: no SQLite file, or another program's."""
+
+    code = "not_a_sampledb"
+
+
+class NewerFormatError(StorageError):
+    """The file was written by a later version of this package."""
+
+    code = "newer_format"
+
+
+class CorruptFileError(StorageError):
+    """The file is damaged: what was read cannot have been written by us."""
+
+    code = "corrupt"
+
+    @classmethod
+    def of(cls, what: str, where: str) -> Self:
+        """The error for damage found in the content of a file; the connection adds the file's path."""
+        return cls(f"The file is damaged: {what} ({where}).", {"what": what, "where": where})

@@ -1,0 +1,240 @@
+"""The rules that every value obeys on its way in, whatever way that is.
+
+Each function takes the name of a field and a value, and gives the value as it is stored or raises
+InvalidInputError.
+"""
+
+import math
+import operator
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from sampledb.errors import InvalidInputError
+
+MAX_U64: Final = 2**64 - 1
+# Larger ids cannot be in a file: SQLite counts no further.
+MAX_ID: Final = 2**63 - 1
+# SQLite's name for a database without a file.
+MEMORY: Final = ":memory:"
+MAX_TAGS: Final = 50
+MAX_TAG: Final = 50
+MAX_NOTES: Final = 1000
+MAX_NAME: Final = 255
+MAX_LABEL: Final = 64
+MAX_EXTENSION: Final = 10
+# SQLite's JSON functions give up on deeper values, and so would query() on what we had stored.
+MAX_JSON_DEPTH: Final = 200
+# Far above every count and hash; Python refuses to print integers that are a few times longer.
+MAX_JSON_INTEGER_BITS: Final = 4096
+
+_SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
+_FAMILY: Final = re.compile(r"(?:[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*)?")
+_EXTENSION: Final = re.compile(r"[A-Za-z0-9]*")
+_ADDRESS: Final = re.compile(r"0[xX][0-9a-fA-F]+")
+
+
+def text(field: str, value: object, *, longest: int, shortest: int = 0) -> str:
+    """Text of `shortest` to `longest` characters, both inclusive; valid Unicode without NUL."""
+    rule = f"text of {shortest} to {longest} characters"
+    if not isinstance(value, str) or not shortest <= len(value) <= longest:
+        raise InvalidInputError.of(field, rule, value)
+    if not is_clean(value):
+        raise InvalidInputError.of(field, "valid Unicode without NUL", value)
+    return str(value)
+
+
+def is_clean(value: str) -> bool:
+    """Whether `value` is valid Unicode without NUL: no lone surrogates, nothing that ends a C string early."""
+    if "\0" in value:
+        return False
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def printable(field: str, value: object, *, shortest: int = 0) -> str:
+    """Text of at most 64 printable characters: no line breaks, no control characters."""
+    checked = text(field, value, longest=MAX_LABEL, shortest=shortest)
+    if not checked.isprintable():
+        raise InvalidInputError.of(field, "printable characters", value)
+    return checked
+
+
+def username(value: object) -> str:
+    """1 to 64 printable characters."""
+    return printable("username", value, shortest=1)
+
+
+def family(field: str, value: object) -> str:
+    """0 to 64 ASCII letters and digits, with single `.`, `_` or `-` between them: `win.emotet`."""
+    checked = text(field, value, longest=MAX_LABEL)
+    # fullmatch: `$` would let a trailing newline through.
+    if not _FAMILY.fullmatch(checked):
+        raise InvalidInputError.of(field, "ASCII letters and digits, single . _ - between them", value)
+    return checked
+
+
+def extension(value: object) -> str:
+    """0 to 10 ASCII letters and digits, no dot."""
+    checked = text("extension", value, longest=MAX_EXTENSION)
+    if not _EXTENSION.fullmatch(checked):
+        raise InvalidInputError.of("extension", "ASCII letters and digits without a dot", value)
+    return checked
+
+
+def name(value: object) -> str:
+    """0 to 255 characters."""
+    return text("name", value, longest=MAX_NAME)
+
+
+def extension_of(file_name: str) -> str:
+    """The extension that a file name shows, lower-case; `""` where there is none that could be stored."""
+    stem, dot, suffix = file_name.rpartition(".")
+    fits = stem and dot and len(suffix) <= MAX_EXTENSION and _EXTENSION.fullmatch(suffix)
+    return suffix.lower() if fits else ""
+
+
+def tag(field: str, value: object) -> str:
+    """1 to 50 characters."""
+    return text(field, value, longest=MAX_TAG, shortest=1)
+
+
+def tags(value: object) -> tuple[str, ...]:
+    """A list or tuple of at most 50 different tags, each of 1 to 50 characters; their order is kept."""
+    # A bare string is a sequence of characters too, and never what was meant.
+    if not isinstance(value, list | tuple) or len(value) > MAX_TAGS:
+        raise InvalidInputError.of("tags", f"a list of at most {MAX_TAGS} tags", value)
+    checked = tuple(tag("tags", each) for each in value)
+    if len(set(checked)) < len(checked):
+        twice = next(each for each in checked if checked.count(each) > 1)
+        raise InvalidInputError.of("tags", "free of duplicates", twice)
+    return checked
+
+
+def notes(value: object) -> str | None:
+    """0 to 1000 characters, or `None` for no notes."""
+    return None if value is None else text("notes", value, longest=MAX_NOTES)
+
+
+def flag(field: str, value: object) -> bool:
+    """`True` or `False`, nothing that merely counts as one."""
+    if not isinstance(value, bool):
+        raise InvalidInputError.of(field, "True or False", value)
+    return value
+
+
+def sha256(value: object) -> str:
+    """64 hex digits; upper and lower case are the same hash, kept as lower."""
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        raise InvalidInputError.of("sha256", "64 hex digits", value)
+    return value.lower()
+
+
+def identity(field: str, value: object) -> int:
+    """An id: an integer from 1; no upper bound, a large one just is not found."""
+    return _integer(field, value, "an integer from 1", lowest=1)
+
+
+def position(field: str, value: object) -> int:
+    """`start` or `limit`: an integer from 0; values past what SQLite counts mean the end."""
+    return min(_integer(field, value, "an integer from 0", lowest=0), MAX_ID)
+
+
+def address(field: str, value: object) -> int:
+    """An unsigned 64-bit address: an integer, or hex text such as `"0x400000"`."""
+    rule = 'from 0 to 2**64 - 1, an integer or hex text such as "0x400000"'
+    if isinstance(value, str):
+        if not _ADDRESS.fullmatch(value):
+            raise InvalidInputError.of(field, rule, value)
+        value = int(value, 16)
+    return _integer(field, value, rule, lowest=0, highest=MAX_U64)
+
+
+def u64(field: str, value: object) -> int:
+    """An unsigned 64-bit integer."""
+    return _integer(field, value, "an integer from 0 to 2**64 - 1", lowest=0, highest=MAX_U64)
+
+
+def seconds(field: str, value: object) -> float:
+    """A time to wait: seconds, 0 or more, at most a day."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 24 * 60 * 60:
+        raise InvalidInputError.of(field, "seconds from 0 to 86400", value)
+    return float(value)
+
+
+def _integer(field: str, value: object, rule: str, *, lowest: int, highest: int | None = None) -> int:
+    """`value` as an int when it is one, or acts as one as NumPy's do; True and False do not."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise InvalidInputError.of(field, rule, value)
+    number = operator.index(value)
+    if number < lowest or (highest is not None and number > highest):
+        raise InvalidInputError.of(field, rule, value)
+    return number
+
+
+def json_object(field: str, value: object) -> dict[str, Any]:
+    """A dict with text keys, of values that JSON can carry without a change, nested at most 200 deep."""
+    if not isinstance(value, dict):
+        raise InvalidInputError.of(field, "a JSON object", value)
+    fault = json_fault(value)
+    if fault:
+        raise InvalidInputError(
+            f"{field} must be a JSON object: {fault}.",
+            {"field": field, "rule": "a JSON object", "value": fault},
+        )
+    return value
+
+
+def json_fault(value: object, depth: int = 0) -> str:
+    """Why JSON cannot carry `value` unchanged; `""` when it can."""
+    if isinstance(value, dict | list | tuple):
+        if depth >= MAX_JSON_DEPTH:
+            return f"nested more than {MAX_JSON_DEPTH} deep"
+        return _object_fault(value, depth) if isinstance(value, dict) else _first_fault(value, depth)
+    if isinstance(value, str):
+        return "" if value.isascii() or is_clean(value.replace("\0", "")) else "text with a lone surrogate"
+    if isinstance(value, int):
+        return "" if value.bit_length() <= MAX_JSON_INTEGER_BITS else f"an integer of {value.bit_length()} bits"
+    if value is None or (isinstance(value, float) and math.isfinite(value)):
+        return ""
+    return f"a value of type {type(value).__name__}"
+
+
+def _object_fault(value: dict[Any, Any], depth: int) -> str:
+    odd = next((key for key in value if not isinstance(key, str)), None)
+    if odd is not None:
+        return f"a key of type {type(odd).__name__}"
+    return _first_fault([*value, *value.values()], depth)
+
+
+def _first_fault(values: Sequence[object], depth: int) -> str:
+    return next(filter(None, (json_fault(value, depth + 1) for value in values)), "")
+
+
+def path(value: object) -> str:
+    """An absolute path, so that it means the same file after a change of folder; `":memory:"` stays as it is."""
+    try:
+        given = text("path", os.fspath(value), longest=4096, shortest=1)  # type: ignore[call-overload]
+    except TypeError as error:
+        raise InvalidInputError.of("path", "a path", value) from error
+    return given if given == MEMORY else os.path.abspath(given)  # noqa: PTH100 - links must stay as they are
+
+
+_RULES: Final[dict[str, Callable[[Any], Any]]] = {
+    "family": partial(family, "family"),
+    "version": partial(printable, "version"),
+    "component": partial(printable, "component"),
+    "is_library": partial(flag, "is_library"),
+    "name": name,
+    "extension": extension,
+    "tags": tags,
+    "tag": partial(tag, "tag"),
+    "media_info": partial(json_object, "media_info"),
+    "notes": notes,
+}
+
+
+def fields(values: Mapping[str, object], *, absent: object) -> dict[str, Any]:
+    """Those values that are not `absent`, each by the rule of its field."""
+    return {field: _RULES[field](value) for field, value in values.items() if value is not absent}
