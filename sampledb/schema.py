@@ -1,0 +1,175 @@
+"""The schema: what is in a file, and how a file of an earlier version becomes one of this version.
+
+SQLite keeps the text of each CREATE statement, comments and all, so every file carries this documentation:
+`python -m sampledb schema FILE` prints it.
+
+History of `user_version`:
+
+1.  Samples, tags, reports, functions, disassembly; two views.
+
+sqlite-utils records each step in `_sqlite_migrations`, `user_version` says the same in the header, where
+opening a file finds it without a query. Never change a released step: add one.
+"""
+
+import functools
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from sqlite_utils import Database, Migrations
+
+# "smpl" as a big-endian integer: what `file` and PRAGMA application_id show.
+APPLICATION_ID: Final = 0x736D706C
+FORMAT_VERSION: Final = 1
+
+_SAMPLES: Final = """
+CREATE TABLE samples (
+    -- One row a sample: one file, known by its SHA-256, with code analysis, media metadata, or both.
+    -- Unknown text is '', unknown numbers are 0.
+    sample_id         INTEGER PRIMARY KEY AUTOINCREMENT,  -- from 1, never used again
+    sha256            TEXT    NOT NULL UNIQUE             -- lower-case hex
+                      CHECK (length(sha256) = 64 AND sha256 NOT GLOB '*[^0-9a-f]*'),
+    md5               TEXT    NOT NULL,                   -- lower-case hex
+    sha1              TEXT    NOT NULL,                   -- lower-case hex
+    name              TEXT    NOT NULL,                   -- the file's name, extension included
+    extension         TEXT    NOT NULL,                   -- without the dot
+    family            TEXT    NOT NULL,                   -- SMDA metadata.family, or as updated since
+    version           TEXT    NOT NULL,                   -- SMDA metadata.version, or as updated since
+    component         TEXT    NOT NULL,                   -- SMDA metadata.component, or as updated since
+    is_library        INTEGER NOT NULL CHECK (is_library IN (0, 1)),
+    architecture      TEXT    NOT NULL,                   -- intel, aarch64, arm, cil, dalvik
+    bitness           INTEGER CHECK (bitness IN (32, 64)),
+    base_addr         INTEGER NOT NULL,                   -- unsigned 64-bit, stored as the signed one of the same bits
+    binary_size       INTEGER NOT NULL,                   -- bytes, stored like base_addr
+    binweight         REAL    NOT NULL,
+    smda_version      TEXT    NOT NULL,
+    num_functions     INTEGER NOT NULL CHECK (num_functions >= 0),
+    first_function_id INTEGER,                            -- functions have the ids from here on, without a gap,
+                                                          -- in unsigned offset order; NULL when there are none
+    has_media         INTEGER NOT NULL CHECK (has_media IN (0, 1)),  -- whether media metadata was added
+    username          TEXT    NOT NULL,                   -- who added the sample
+    added_at          TEXT    NOT NULL,                   -- ISO 8601, UTC, to the microsecond
+    statistics        TEXT    NOT NULL,                   -- SMDA's counts, a JSON object
+    media_info        TEXT    NOT NULL,                   -- MediaInfo's tracks, a JSON object
+    notes             TEXT,
+    CHECK ((first_function_id IS NULL) = (num_functions = 0))
+) STRICT"""
+
+_SAMPLES_BY_FAMILY: Final = "CREATE INDEX samples_by_family ON samples (family)"
+
+_SAMPLE_TAGS: Final = """
+CREATE TABLE sample_tags (
+    -- The tags of each sample, in the order they were given.
+    sample_id INTEGER NOT NULL REFERENCES samples ON DELETE CASCADE,
+    position  INTEGER NOT NULL,  -- from 0
+    tag       TEXT    NOT NULL,
+    PRIMARY KEY (sample_id, position)
+) STRICT, WITHOUT ROWID"""
+
+_SAMPLE_TAGS_BY_TAG: Final = "CREATE UNIQUE INDEX sample_tags_by_tag ON sample_tags (tag, sample_id)"
+
+_REPORTS: Final = """
+CREATE TABLE reports (
+    -- The SMDA report of each analysed sample as it was given, all but its functions.
+    sample_id INTEGER PRIMARY KEY REFERENCES samples ON DELETE CASCADE,
+    checksum  INTEGER NOT NULL,  -- xxh3_64 of the blob, signed
+    report    BLOB    NOT NULL   -- format byte, then the JSON object without "xcfg", zstd
+) STRICT"""
+
+_FUNCTIONS: Final = """
+CREATE TABLE functions (
+    -- One narrow row a function; a sample's rows have consecutive ids in unsigned offset order.
+    function_id      INTEGER PRIMARY KEY AUTOINCREMENT,  -- from 1, never used again
+    sample_id        INTEGER NOT NULL REFERENCES samples ON DELETE CASCADE,
+    "offset"         INTEGER NOT NULL,  -- address of the entry, unsigned 64-bit stored as signed
+    name             TEXT    NOT NULL,  -- SMDA's function_name
+    num_blocks       INTEGER NOT NULL,
+    num_instructions INTEGER NOT NULL,
+    binweight        REAL    NOT NULL,
+    pic_hash         INTEGER,           -- unsigned 64-bit stored as signed; compares within one smda_version
+    bytes_before     INTEGER NOT NULL,  -- from the lowest block's start to the entry; nearly always 0
+    bytes_after      INTEGER NOT NULL   -- from the entry to the highest block's end
+) STRICT"""
+
+_FUNCTIONS_BY_OFFSET: Final = 'CREATE UNIQUE INDEX functions_by_offset ON functions (sample_id, "offset")'
+
+_FUNCTIONS_BY_PIC_HASH: Final = "CREATE INDEX functions_by_pic_hash ON functions (pic_hash) WHERE pic_hash IS NOT NULL"
+
+_DISASSEMBLY: Final = """
+CREATE TABLE disassembly (
+    -- The functions' dicts, several to a frame, apart from the narrow rows so that no scan reads them.
+    first_function_id INTEGER PRIMARY KEY  -- the frame holds this function and those that follow,
+                      REFERENCES functions ON DELETE CASCADE,  -- up to the next frame; of one sample only
+    checksum          INTEGER NOT NULL,    -- xxh3_64 of the frame, signed
+    frame             BLOB    NOT NULL     -- format byte, then the codec's columns or JSON, zstd
+) STRICT"""
+
+_SAMPLE_LIST: Final = """
+CREATE VIEW sample_list AS
+    -- The samples as people read them: hex addresses, tags in one column.
+    SELECT sample_id, name, family, version, component, architecture, bitness,
+           printf('0x%x', base_addr) AS base_addr, binary_size, num_functions,
+           (SELECT group_concat(tag, ', ') FROM sample_tags WHERE sample_tags.sample_id = samples.sample_id) AS tags,
+           username, added_at, sha256, notes
+    FROM samples"""
+
+_FUNCTION_LIST: Final = """
+CREATE VIEW function_list AS
+    -- The functions as people read them: hex offsets and hashes, with the name of their sample.
+    SELECT function_id, sample_id, samples.name AS sample, printf('0x%x', "offset") AS "offset",
+           functions.name AS name, num_blocks, num_instructions, functions.binweight AS binweight,
+           printf('0x%016x', pic_hash) AS pic_hash
+    FROM functions JOIN samples USING (sample_id)"""
+
+_STORE: Final = (
+    _SAMPLES,
+    _SAMPLES_BY_FAMILY,
+    _SAMPLE_TAGS,
+    _SAMPLE_TAGS_BY_TAG,
+    _REPORTS,
+    _FUNCTIONS,
+    _FUNCTIONS_BY_OFFSET,
+    _FUNCTIONS_BY_PIC_HASH,
+    _DISASSEMBLY,
+    _SAMPLE_LIST,
+    _FUNCTION_LIST,
+)
+
+
+@functools.cache
+def _migrations() -> "Migrations":
+    # sqlite_utils takes longer to import than this whole package, and only files that change need it.
+    from sqlite_utils import Migrations  # noqa: PLC0415
+
+    migrations = Migrations("sampledb")
+
+    @migrations(name="1_store")
+    def _store(db: "Database") -> None:
+        for statement in _STORE:
+            db.execute(statement.strip())
+
+    return migrations
+
+
+def migrate(connection: "sqlite3.Connection") -> None:
+    """Bring an empty or older file to this version, inside the transaction that the caller has begun."""
+    from sqlite_utils import Database  # noqa: PLC0415
+
+    # Plugins would run strangers' code on our connection.
+    _migrations().apply(Database(connection, execute_plugins=False))
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+
+
+def fault(connection: "sqlite3.Connection") -> str:
+    """What is wrong with the schema of a file that says it is of this version; `""` when nothing is.
+
+    Tables, views and indexes that others added do no harm. A trigger would run its author's SQL in our
+    transactions.
+    """
+    found = dict(connection.execute("SELECT sql, type FROM sqlite_schema WHERE sql IS NOT NULL"))
+    changed = next((statement for statement in _STORE if statement.strip() not in found), None)
+    if changed is not None:
+        return f"{' '.join(changed.split()[:3])} is missing or altered"
+    return "a trigger was added" if "trigger" in found.values() else ""
