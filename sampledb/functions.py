@@ -1,0 +1,264 @@
+"""The tables `functions` and `disassembly`: rows and frames in, frozen Functions out.
+
+A sample's functions have consecutive ids in unsigned offset order, so a range of ids is a range of a sample,
+a page of it needs no sorting, and no index but the primary key.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from sampledb import codec, limits
+from sampledb.connection import Connection
+from sampledb.errors import CorruptFileError, InvalidInputError
+from sampledb.model import Function, Problem
+from sampledb.reports import FunctionRow, block_range, function_row
+
+_FIELDS: Final = [field for field in Function.__struct_fields__ if field != "disassembly"]
+_COLUMNS: Final = ", ".join(f'functions."{field}"' for field in _FIELDS)
+_RANGE: Final = f"SELECT {_COLUMNS} FROM functions WHERE function_id BETWEEN ? AND ? ORDER BY function_id LIMIT ?"  # noqa: S608
+
+# The frame that holds a function is the last one that begins at or before it.
+_FRAME_OF: Final = "SELECT max(first_function_id) FROM disassembly WHERE first_function_id <= "
+_ONE: Final = f"""
+SELECT {_COLUMNS}, disassembly.first_function_id, checksum, frame
+FROM functions LEFT JOIN disassembly ON disassembly.first_function_id = ({_FRAME_OF} functions.function_id)
+WHERE function_id = ?"""  # noqa: S608
+_FRAMES: Final = f"""
+SELECT first_function_id, checksum, frame
+FROM disassembly
+WHERE first_function_id BETWEEN coalesce(({_FRAME_OF} ?1), 1) AND ?2
+ORDER BY first_function_id"""  # noqa: S608
+
+_STORED: Final = ", ".join(f'"{field}"' for field in FunctionRow.__struct_fields__)
+_ROWS: Final = f"SELECT function_id, {_STORED} FROM functions WHERE function_id BETWEEN ? AND ? ORDER BY function_id"  # noqa: S608
+_INSERT: Final = f"""
+INSERT INTO functions (function_id, sample_id, {_STORED})
+VALUES (?, ?, {", ".join("?" * len(FunctionRow.__struct_fields__))})"""  # noqa: S608
+
+# Two addresses of which one has the top bit cannot be compared as signed integers: those functions all stay
+# candidates. In real samples there are none.
+_AROUND: Final = """
+SELECT function_id, sample_id, "offset"
+FROM functions
+WHERE function_id BETWEEN :first AND :last
+  AND (:address - "offset" BETWEEN -bytes_before AND bytes_after OR (:address < 0) <> ("offset" < 0))"""
+
+_parse = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+# Reading
+
+
+def select(
+    connection: Connection, first: int, last: int, *, limit: int = -1, disassembly: bool = False
+) -> list[Function]:
+    """The functions with ids from `first` to `last`, both inclusive, in id order; at most `limit` if not negative."""
+    rows = connection.execute(_RANGE, (first, last, limit)).fetchall()
+    if not disassembly or not rows:
+        return [_function(row) for row in rows]
+    found = _disassemblies(connection, rows[0][0], rows[-1][0])
+    return [_whole(_function(row), raw) for row, raw in zip(rows, _matching(rows, found), strict=True)]
+
+
+def get(connection: Connection, sample_id: int, function_id: int) -> Function | None:
+    """A function of a sample with its disassembly, or `None`."""
+    if function_id > limits.MAX_ID:
+        return None
+    row = connection.execute(_ONE, (function_id,)).fetchone()
+    if row is None or row[1] != sample_id:
+        return None
+    *fields, first, checksum, frame = row
+    if frame is None:
+        raise _corrupt("there is no disassembly", function_id)
+    functions = _decoded(first, checksum, frame)
+    position = function_id - first
+    if position >= len(functions):
+        raise _corrupt("the frame ends before the function", function_id)
+    return _whole(_function(fields), functions[position])
+
+
+def with_pic_hash(connection: Connection, pic_hash: int) -> list[Function]:
+    """All functions with this hash, in id order."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM functions WHERE pic_hash = ? ORDER BY function_id",  # noqa: S608
+        (codec.signed(pic_hash),),
+    )
+    return [_function(row) for row in rows]
+
+
+def containing(connection: Connection, first: int, last: int, address: int) -> Function | None:
+    """The function, of ids from `first` to `last`, that has a block around `address`, or `None`.
+
+    Where several share the block, it is the one whose entry is nearest below the address; functions whose
+    entries lie above come last.
+    """
+    candidates = _candidates(connection, first, last, address)
+    for function_id, sample_id in candidates:
+        function = get(connection, sample_id, function_id)
+        if function is not None and _contains(function, address):
+            return function
+    return None
+
+
+def _candidates(connection: Connection, first: int, last: int, address: int) -> list[tuple[int, int]]:
+    """Ids of the functions, with their sample's, whose outermost addresses enclose `address`, nearest first."""
+    rows = connection.execute(_AROUND, {"first": first, "last": last, "address": codec.signed(address)})
+    distances = [(address - codec.unsigned(offset), function_id, sample_id) for function_id, sample_id, offset in rows]
+    distances.sort(key=lambda candidate: (candidate[0] < 0, abs(candidate[0])))
+    return [(function_id, sample_id) for _, function_id, sample_id in distances]
+
+
+def _contains(function: Function, address: int) -> bool:
+    blocks: dict[str, Any] = (function.disassembly or {})["blocks"]
+    ranges = (block_range(block, int(key)) for key, block in blocks.items())
+    return any(start <= address < end for start, end in ranges)
+
+
+def disassembly_bytes(connection: Connection) -> int:
+    """Stored bytes of all frames."""
+    ((size,),) = connection.execute("SELECT coalesce(sum(length(frame)), 0) FROM disassembly")
+    return int(size)
+
+
+def raw_disassembly(connection: Connection, first: int, last: int) -> Iterator[tuple[int, msgspec.Raw]]:
+    """The offsets and unparsed dicts of the functions with ids from `first` to `last`, in order."""
+    rows = connection.execute(_RANGE, (first, last, -1)).fetchall()
+    for row, raw in zip(rows, _matching(rows, _disassemblies(connection, first, last)), strict=True):
+        yield codec.unsigned(row[2]), raw
+
+
+def differences(connection: Connection, first: int, last: int) -> Iterator[Problem]:
+    """Where the rows with ids from `first` to `last`, all of one sample, and their frames disagree."""
+    expected = first
+    for start, checksum, frame in connection.execute(_FRAMES, (first, last)):
+        where = f"disassembly, function_id {start}"
+        if start != expected:
+            yield Problem(f"the frame should begin at function_id {expected}", where)
+        raws = _decoded(start, checksum, frame)
+        expected = start + len(raws)
+        rows = connection.execute(_ROWS, (start, expected - 1)).fetchall()
+        if len(rows) < len(raws):
+            yield Problem(f"the frame holds {len(raws)} functions, but there are {len(rows)}", where)
+        for (function_id, *stored), raw in zip(rows, raws, strict=False):
+            yield from _difference(function_id, stored, raw)
+    if expected != last + 1:
+        yield Problem(f"the disassembly ends before function_id {expected}", "disassembly")
+
+
+def _difference(function_id: int, stored: list[Any], raw: msgspec.Raw) -> Iterator[Problem]:
+    where = f"functions, function_id {function_id}"
+    try:
+        derived = _stored(function_row(codec.unsigned(stored[0]), raw, "$"))
+    except InvalidInputError as error:
+        yield Problem(f"the disassembly is not that of the row: {error.message}", where)
+        return
+    for field, was, should in zip(FunctionRow.__struct_fields__, stored, derived, strict=True):
+        if was != should:
+            yield Problem(f"{field} is {was}, but by the disassembly {should}", where)
+
+
+def _matching(rows: Sequence[tuple[Any, ...]], found: Iterator[tuple[int, msgspec.Raw]]) -> Iterator[msgspec.Raw]:
+    """For each row the disassembly of the same function id."""
+    function_id, raw = next(found, (0, None))
+    for row in rows:
+        while function_id < row[0] and raw is not None:
+            function_id, raw = next(found, (0, None))
+        if raw is None or function_id != row[0]:
+            raise _corrupt("there is no disassembly", row[0])
+        yield raw
+
+
+def _disassemblies(connection: Connection, first: int, last: int) -> Iterator[tuple[int, msgspec.Raw]]:
+    """Function ids with their unparsed dicts, from the frame that holds `first` to the one that holds `last`."""
+    for start, checksum, frame in connection.execute(_FRAMES, (first, last)):
+        yield from enumerate(_decoded(start, checksum, frame), start)
+
+
+def _decoded(first: int, checksum: object, frame: object) -> list[msgspec.Raw]:
+    try:
+        return codec.decode_frame(codec.verify(frame, checksum))
+    except codec.DecodeError as error:
+        raise _corrupt(str(error), first) from error
+
+
+def _function(row: Sequence[Any]) -> Function:
+    function_id, sample_id, offset, name, num_blocks, num_instructions, binweight, pic_hash = row
+    try:
+        return Function(
+            function_id,
+            sample_id,
+            codec.unsigned(offset),
+            name,
+            num_blocks,
+            num_instructions,
+            binweight,
+            None if pic_hash is None else codec.unsigned(pic_hash),
+        )
+    except TypeError as error:
+        raise CorruptFileError.of(
+            f"a value cannot be read: {error}", f"functions, function_id {function_id}"
+        ) from error
+
+
+def _whole(function: Function, raw: msgspec.Raw) -> Function:
+    """The function with its disassembly, which must be its own."""
+    try:
+        disassembly = _parse(raw)
+    except (ValueError, RecursionError) as error:
+        raise _corrupt(f"the disassembly is no JSON object: {error}", function.function_id) from error
+    if disassembly.get("offset") != function.offset or not isinstance(disassembly.get("blocks"), dict):
+        raise _corrupt("the disassembly belongs to another function", function.function_id)
+    return msgspec.structs.replace(function, disassembly=disassembly)
+
+
+def _corrupt(what: str, function_id: int) -> CorruptFileError:
+    return CorruptFileError.of(what, f"disassembly, function_id {function_id}")
+
+
+# Writing
+
+
+def next_id(connection: Connection) -> int:
+    """The id that the next function gets; ids of deleted functions do not come back."""
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'functions'").fetchone()
+    return 1 if row is None else int(row[0]) + 1
+
+
+def insert(
+    connection: Connection,
+    sample_id: int,
+    first: int,
+    rows: Sequence[FunctionRow],
+    frames: Sequence[tuple[int, bytes]],
+) -> None:
+    """Store functions, which are in unsigned offset order, under ids from `first` on."""
+    connection.executemany(
+        _INSERT,
+        ((function_id, sample_id, *_stored(row)) for function_id, row in enumerate(rows, first)),
+    )
+    connection.executemany(
+        "INSERT INTO disassembly (first_function_id, checksum, frame) VALUES (?, ?, ?)",
+        ((first + start, codec.checksum(frame), frame) for start, frame in frames),
+    )
+
+
+def _stored(row: FunctionRow) -> tuple[int, str, int, int, float, int | None, int, int]:
+    """The row as SQLite keeps it: integers signed."""
+    return (
+        codec.signed(row.offset),
+        row.name,
+        row.num_blocks,
+        row.num_instructions,
+        row.binweight,
+        None if row.pic_hash is None else codec.signed(row.pic_hash),
+        row.bytes_before,
+        row.bytes_after,
+    )
+
+
+def delete(connection: Connection, first: int, last: int) -> None:
+    """Delete the functions with ids from `first` to `last`, which are those of one sample."""
+    connection.execute("DELETE FROM disassembly WHERE first_function_id BETWEEN ? AND ?", (first, last))
+    connection.execute("DELETE FROM functions WHERE function_id BETWEEN ? AND ?", (first, last))

@@ -1,0 +1,267 @@
+"""The tables `samples`, `sample_tags` and `reports`: rows in, frozen Samples out."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from sampledb import codec, limits
+from sampledb.connection import Connection
+from sampledb.errors import CorruptFileError, NotFoundError
+from sampledb.media import Media
+from sampledb.model import Sample, SampleId
+from sampledb.reports import Report
+
+_FIELDS: Final = Sample.__struct_fields__
+_TAGS: Final = """(
+    SELECT json_group_array(tag) FROM (
+        SELECT tag FROM sample_tags WHERE sample_tags.sample_id = samples.sample_id ORDER BY position
+    )
+)"""
+_SELECT: Final = f"SELECT {', '.join(_TAGS if field == 'tags' else field for field in _FIELDS)} FROM samples"  # noqa: S608
+
+_FIND: Final = """
+SELECT samples.sample_id, name, reports.sample_id IS NOT NULL, has_media, first_function_id, num_functions
+FROM samples LEFT JOIN reports USING (sample_id)
+WHERE """
+
+_FILTERS: Final = {
+    "family": "family = :family",
+    "tag": "sample_id IN (SELECT sample_id FROM sample_tags WHERE tag = :tag)",
+    "name": "name = :name",
+    "extension": "extension = :extension",
+    "is_library": "is_library = :is_library",
+    "after": "sample_id > :after",
+}
+
+_STATISTICS: Final = """
+SELECT count(*)                                         AS num_samples,
+       (SELECT count(*) FROM reports)                   AS num_analyzed,
+       coalesce(sum(has_media), 0)                      AS num_media,
+       coalesce(sum(num_functions), 0)                  AS num_functions,
+       count(DISTINCT nullif(family, ''))               AS num_families,
+       (SELECT count(DISTINCT tag) FROM sample_tags)    AS num_tags
+FROM samples"""
+
+# What a Report fills besides `sha256`, `name` and the blobs.
+_ANALYSIS: Final = tuple(
+    field for field in Report.__struct_fields__ if field not in {"sha256", "name", "header", "functions", "frames"}
+)
+
+_to_json = msgspec.json.Encoder().encode
+_object = msgspec.json.Decoder(dict[str, Any]).decode
+_strings = msgspec.json.Decoder(tuple[str, ...]).decode
+
+# How values leave their columns, by position; all others are as SQLite gives them.
+_CONVERSIONS: Final[tuple[tuple[int, Callable[[Any], object]], ...]] = (
+    (_FIELDS.index("tags"), _strings),
+    (_FIELDS.index("media_info"), _object),
+    (_FIELDS.index("statistics"), _object),
+    (_FIELDS.index("is_library"), bool),
+    (_FIELDS.index("base_addr"), codec.unsigned),
+    (_FIELDS.index("binary_size"), codec.unsigned),
+    (_FIELDS.index("added_at"), datetime.fromisoformat),
+)
+
+
+class Stored(NamedTuple):
+    """What a write needs to know of a sample that is in the file."""
+
+    sample_id: SampleId
+    name: str
+    is_analyzed: bool
+    has_media: bool
+    first_function_id: int | None
+    num_functions: int
+
+    @property
+    def function_ids(self) -> tuple[int, int]:
+        """The first and the last id of its functions; an empty range for none."""
+        if self.first_function_id is None:
+            return 1, 0
+        return self.first_function_id, self.first_function_id + self.num_functions - 1
+
+
+# Reading
+
+
+def select(connection: Connection, filters: Mapping[str, object], *, start: int = 0, limit: int = -1) -> list[Sample]:
+    """The samples that match all filters, in `sample_id` order; at most `limit` if not negative."""
+    conditions = " AND ".join(_FILTERS[name] for name in filters) or "TRUE"
+    rows = connection.execute(
+        f"{_SELECT} WHERE {conditions} ORDER BY sample_id LIMIT :limit OFFSET :start",
+        {**filters, "limit": limit, "start": start},
+    )
+    return [_sample(row) for row in rows]
+
+
+def get(connection: Connection, sample_id: int) -> Sample:
+    """The sample of that id, or NotFoundError."""
+    row = None
+    if sample_id <= limits.MAX_ID:
+        row = connection.execute(f"{_SELECT} WHERE sample_id = ?", (sample_id,)).fetchone()
+    if row is None:
+        raise NotFoundError.of("sample", sample_id)
+    return _sample(row)
+
+
+def get_by_sha256(connection: Connection, sha256: str) -> Sample:
+    """The sample of that lower-case hash, or NotFoundError."""
+    row = connection.execute(f"{_SELECT} WHERE sha256 = ?", (sha256,)).fetchone()
+    if row is None:
+        raise NotFoundError.of("sample", sha256)
+    return _sample(row)
+
+
+def find(connection: Connection, *, sha256: str) -> Stored | None:
+    """What is stored of a SHA-256, or `None`."""
+    row = connection.execute(f"{_FIND} sha256 = ?", (sha256,)).fetchone()
+    return None if row is None else Stored(*row)
+
+
+def locate(connection: Connection, sample_id: int) -> Stored:
+    """What is stored under an id, or NotFoundError."""
+    row = None
+    if sample_id <= limits.MAX_ID:
+        row = connection.execute(f"{_FIND} samples.sample_id = ?", (sample_id,)).fetchone()
+    if row is None:
+        raise NotFoundError.of("sample", sample_id)
+    return Stored(*row)
+
+
+def report_header(connection: Connection, sample_id: int) -> bytes:
+    """The JSON of a sample's report without its `xcfg`, or NotFoundError."""
+    row = connection.execute("SELECT checksum, report FROM reports WHERE sample_id = ?", (sample_id,)).fetchone()
+    if row is None:
+        raise NotFoundError(
+            f"Sample {sample_id} has no SMDA report: it is known by its media metadata only.",
+            {"resource": "sample", "id": sample_id},
+        )
+    checksum, blob = row
+    try:
+        return codec.decode(codec.verify(blob, checksum))
+    except codec.DecodeError as error:
+        raise CorruptFileError.of(str(error), f"reports, sample_id {sample_id}") from error
+
+
+def statistics(connection: Connection) -> dict[str, Any]:
+    """The counts of Stats."""
+    cursor = connection.execute(_STATISTICS)
+    return dict(zip((name for name, *_ in cursor.description), cursor.fetchone(), strict=True))
+
+
+def families(connection: Connection) -> dict[str, int]:
+    """Samples per family, in alphabetical order; samples without a family under `""`."""
+    return dict(connection.execute("SELECT family, count(*) FROM samples GROUP BY family ORDER BY family"))
+
+
+# Writing
+
+
+def insert(connection: Connection, sha256: str, username: str) -> Stored:
+    """A new sample that has neither analysis nor media metadata yet."""
+    columns = {
+        **dict.fromkeys(("name", "extension", "md5", "sha1", *_ANALYSIS), ""),
+        **dict.fromkeys(("is_library", "base_addr", "binary_size", "binweight", "num_functions", "has_media"), 0),
+        "bitness": None,
+        "statistics": "{}",
+        "media_info": "{}",
+        "sha256": sha256,
+        "username": username,
+        "added_at": _now(),
+    }
+    cursor = connection.execute(
+        f"INSERT INTO samples ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
+        tuple(columns.values()),
+    )
+    return Stored(
+        SampleId(cursor.lastrowid or 0),
+        "",
+        is_analyzed=False,
+        has_media=False,
+        first_function_id=None,
+        num_functions=0,
+    )
+
+
+def put_analysis(
+    connection: Connection, stored: Stored, report: Report, first_function_id: int | None, *, rename: bool
+) -> None:
+    """Give a sample the analysis of a report in place of any it had; its name too, if it has none or with `rename`."""
+    columns = {field: getattr(report, field) for field in _ANALYSIS}
+    columns["statistics"] = _to_json(report.statistics).decode()
+    columns["base_addr"] = codec.signed(report.base_addr)
+    columns["binary_size"] = codec.signed(report.binary_size)
+    columns["num_functions"] = len(report.functions)
+    columns["first_function_id"] = first_function_id
+    if rename or not stored.name:
+        columns["name"] = report.name
+        columns["extension"] = limits.extension_of(report.name)
+    _set(connection, stored.sample_id, columns)
+    connection.execute(
+        "INSERT OR REPLACE INTO reports (sample_id, checksum, report) VALUES (?, ?, ?)",
+        (stored.sample_id, codec.checksum(report.header), report.header),
+    )
+
+
+def put_media(connection: Connection, stored: Stored, media: Media) -> None:
+    """Give a sample media metadata: what was given wins, what was found in the file fills what is missing."""
+    found = {"name": media.found_name, "extension": media.found_extension} if not stored.name else {}
+    columns: dict[str, object] = {**found, **media.given, "has_media": 1}
+    columns["media_info"] = _to_json(media.media_info).decode()
+    if not stored.is_analyzed:
+        columns.update(md5=media.md5, sha1=media.sha1, binary_size=media.size)
+    _set(connection, stored.sample_id, columns)
+    kept = connection.execute(
+        "SELECT tag FROM sample_tags WHERE sample_id = ? ORDER BY position", (stored.sample_id,)
+    ).fetchall()
+    together = list(dict.fromkeys([*(tag for (tag,) in kept), *media.tags]))
+    _set_tags(connection, stored.sample_id, limits.tags(together))
+
+
+def update(connection: Connection, sample_id: SampleId, changes: dict[str, Any]) -> None:
+    """Set some columns, and the tags, of a sample that exists; values are checked already."""
+    columns = dict(changes)
+    tags = columns.pop("tags", None)
+    if "media_info" in columns:
+        columns["media_info"] = _to_json(columns["media_info"]).decode()
+    if columns:
+        _set(connection, sample_id, columns)
+    if tags is not None:
+        _set_tags(connection, sample_id, tags)
+
+
+def delete(connection: Connection, sample_id: SampleId) -> None:
+    """Delete a sample whose functions are gone, with its tags and its report."""
+    connection.execute("DELETE FROM samples WHERE sample_id = ?", (sample_id,))
+
+
+def _set(connection: Connection, sample_id: SampleId, columns: Mapping[str, object]) -> None:
+    assignments = ", ".join(f"{column} = :{column}" for column in columns)
+    connection.execute(
+        f"UPDATE samples SET {assignments} WHERE sample_id = :sample_id",  # noqa: S608
+        {**columns, "sample_id": sample_id},
+    )
+
+
+def _set_tags(connection: Connection, sample_id: SampleId, tags: Iterable[str]) -> None:
+    connection.execute("DELETE FROM sample_tags WHERE sample_id = ?", (sample_id,))
+    connection.executemany(
+        "INSERT INTO sample_tags (sample_id, position, tag) VALUES (?, ?, ?)",
+        [(sample_id, position, tag) for position, tag in enumerate(tags)],
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _sample(row: tuple[Any, ...]) -> Sample:
+    values = list(row)
+    try:
+        for position, convert in _CONVERSIONS:
+            values[position] = convert(values[position])
+    except (TypeError, ValueError) as error:
+        raise CorruptFileError.of(f"a value cannot be read: {error}", f"samples, sample_id {row[0]}") from error
+    return Sample(*values)
