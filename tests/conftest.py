@@ -1,0 +1,80 @@
+"""What the tests share: real SMDA reports, made once a session, and stores to put them in."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from smda.Disassembler import Disassembler
+
+import sampledb
+from sampledb import SampleDB
+from tests import binaries
+
+# Property tests write to real files, whose speed is the disk's: no deadline decides a test.
+settings.register_profile(
+    "default",
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """SMDA's reports of real binaries, as SMDA writes them to files, by format and architecture."""
+    folder = tmp_path_factory.mktemp("reports")
+    sources = {
+        "pe-x86": binaries.launcher("t32"),
+        "pe-x64": binaries.launcher("t64"),
+        "pe-aarch64": binaries.launcher("t64-arm"),
+        "pe-cil": binaries.cil_library(),
+        "macho-x64": folder / "launcher-x64",
+        "macho-aarch64": folder / "launcher-aarch64",
+    }
+    sources["macho-x64"].write_bytes(binaries.macho(sources["pe-x64"]))
+    sources["macho-aarch64"].write_bytes(binaries.macho(sources["pe-aarch64"]))
+    elf = binaries.elf()
+    if elf is not None:
+        sources["elf"] = elf
+    return {kind: _disassembled(source, folder / f"{kind}.smda") for kind, source in sources.items()}
+
+
+def _disassembled(binary: Path, report: Path) -> Path:
+    smda_report = Disassembler().disassembleFile(str(binary))
+    assert smda_report.status == "ok"
+    smda_report.toFile(str(report))
+    return report
+
+
+@pytest.fixture(scope="session")
+def parsed(reports: dict[str, Path]) -> dict[str, dict[str, object]]:
+    """The same reports, parsed by Python's own JSON."""
+    return {kind: json.loads(path.read_bytes()) for kind, path in reports.items()}
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[SampleDB]:
+    """An empty store in a file."""
+    with sampledb.open(tmp_path / "test.sampledb") as db:
+        yield db
+
+
+@pytest.fixture(scope="session")
+def filled_path(reports: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed file with all reports, to be read or copied but not changed."""
+    path = tmp_path_factory.mktemp("filled") / "filled.sampledb"
+    with sampledb.open(path) as db:
+        assert all(outcome.status == "added" for outcome in db.add_samples(reports.values()))
+    return path
+
+
+@pytest.fixture
+def filled(filled_path: Path) -> Iterator[SampleDB]:
+    """All reports in a read-only store."""
+    with sampledb.open(filled_path, readonly=True) as db:
+        yield db

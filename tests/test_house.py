@@ -1,0 +1,113 @@
+"""The tree is the architecture: imports point down, only `cli` prints, and the README says what is public."""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sampledb
+from sampledb import SampleDB
+
+PACKAGE = Path(sampledb.__file__).parent
+ROOT = PACKAGE.parent
+
+# From the top down; a module imports from the rows below its own, never beside or above.
+FLOORS = [
+    {"__main__"},
+    {"cli"},
+    {"__init__"},
+    {"database"},
+    {"checks"},
+    {"functions", "samples"},
+    {"connection", "media", "reports"},
+    {"schema", "sqlite"},
+    {"limits"},
+    {"model"},
+    {"codec", "errors"},
+]
+
+# What may be imported where: each of these is known to one module only.
+HIDDEN = {"sqlite_utils": "schema", "zstandard": "codec", "xxhash": "codec", "click": "cli", "pymediainfo": "media"}
+
+
+def imports(module: Path) -> set[str]:
+    """The names that a module imports, anywhere in it; ours without the package."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.removeprefix("sampledb.") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "sampledb":
+            inside = {alias.name for alias in node.names}
+            modules = {name for name in inside if (PACKAGE / f"{name}.py").exists()}
+            found.update(modules, {"__init__"} if inside - modules else set())
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").removeprefix("sampledb."))
+    return {"__init__" if name == "sampledb" else name.split(".")[0] for name in found}
+
+
+def modules() -> list[str]:
+    return sorted(path.stem for path in PACKAGE.glob("*.py"))
+
+
+def test_every_module_has_a_floor() -> None:
+    assert sorted(name for floor in FLOORS for name in floor) == modules()
+
+
+@pytest.mark.parametrize("module", modules())
+def test_imports_point_down(module: str) -> None:
+    floor = next(number for number, names in enumerate(FLOORS) if module in names)
+    below = {name for names in FLOORS[floor + 1 :] for name in names}
+    assert imports(PACKAGE / f"{module}.py") & set(modules()) <= below
+
+
+@pytest.mark.parametrize(("library", "module"), HIDDEN.items())
+def test_a_library_is_known_to_one_module(library: str, module: str) -> None:
+    assert [name for name in modules() if library in imports(PACKAGE / f"{name}.py")] == [module]
+
+
+def test_only_the_command_line_prints() -> None:
+    printing = [
+        path.stem for path in PACKAGE.glob("*.py") if re.search(r"\bprint\(|click\.echo", path.read_text("utf-8"))
+    ]
+    assert printing == ["cli"]
+
+
+def test_importing_leaves_heavy_libraries_alone() -> None:
+    program = "import sys, sampledb; print(sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    for library in ("sqlite_utils", "click", "smda", "pymediainfo", "tabulate"):
+        assert f"'{library}'" not in loaded
+
+
+def test_the_public_names_are_sorted_and_typed() -> None:
+    assert sampledb.__all__ == sorted(sampledb.__all__)
+    assert (PACKAGE / "py.typed").exists()
+
+
+def test_the_readme_lists_every_public_call_with_its_signature() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    listed = set(re.findall(r"^\| `(.+?)` +\|", readme, flags=re.MULTILINE))
+    calls = {name: call for name, call in vars(SampleDB).items() if not name.startswith("_") and callable(call)}
+    public = {_shown("open", sampledb.open), *(_shown(name, call) for name, call in calls.items())}
+    assert public == {each for each in listed if "(" in each}
+
+
+def _shown(name: str, call: object) -> str:
+    """A call as the README writes it: names and defaults, no types; `…` is an argument that was left out."""
+    parameters = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in inspect.signature(call).parameters.values()  # type: ignore[arg-type]
+        if parameter.name != "self"
+    ]
+    shown = str(inspect.Signature(parameters)).replace("=UNSET", "=…")
+    return f"{name}{shown}".replace("'", '"')
+
+
+def test_the_readme_lists_every_public_name() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    missing = [name for name in sampledb.__all__ if f"`{name}" not in readme]
+    assert missing == []

@@ -1,0 +1,42 @@
+"""The README's Python runs as it stands, its commands are those of CI."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.skipif(not os.access("/bin/ls", os.R_OK), reason="the examples disassemble /bin/ls")
+def test_the_examples_run_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {}
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), namespace)  # noqa: S102
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 3
+    assert all(line.startswith("0x") for line in printed)
+
+
+def test_code_comes_by_line_15() -> None:
+    assert "```python" in README.splitlines()[:14]
+
+
+def test_ci_runs_the_command_that_the_readme_gives() -> None:
+    (command,) = [block for block in blocks("sh") if "pytest" in block]
+    assert command.strip() in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+def test_the_readme_names_the_commands_there_are() -> None:
+    shown = set(re.findall(r"^sampledb (\w+)", README, flags=re.MULTILINE))
+    assert shown <= {"add", "list", "show", "functions", "function", "schema"}
+    assert shown
