@@ -1,0 +1,1 @@
+"""What the store costs, measured: `python -m benchmarks`."""
