@@ -61,6 +61,8 @@ def _found(connections: Connections, part: Callable[[Connection], Iterator[Probl
             problems.extend(part(connection))
     except CorruptFileError as error:
         problems.append(Problem(str(error.details["what"]), str(error.details["where"])))
+    except (TypeError, ValueError, ArithmeticError) as error:
+        problems.append(Problem(f"a value of an impossible kind: {error}", part.__name__.strip("_")))
     return problems
 
 

@@ -120,7 +120,7 @@ def schema(db: SampleDB) -> _Answer:
     """Print the file's schema, which documents it."""
     rows = db.query("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid")
     statements = [row["sql"] for row in rows]
-    return _Answer(statements, "\n\n".join(f"{statement};" for statement in statements))
+    return _Answer(statements, "\n\n".join(f"{_safe_lines(statement)};" for statement in statements))
 
 
 def _sample(db: SampleDB, sample: str) -> Sample:
@@ -163,6 +163,10 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def _safe(text: str) -> str:
     """Names come from malware: a terminal must not obey the control sequences in them."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def _safe_lines(text: str) -> str:
+    return "\n".join(map(_safe, text.splitlines()))
 
 
 def _json(value: object) -> str:

@@ -9,10 +9,12 @@ would then leave `-wal` and `-shm` files behind, or fail where they cannot be ma
 """
 
 import os
+import tempfile
 import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +50,7 @@ class Connections:
     """The connections of one SampleDB: as many as threads use it at once, one for a database in memory.
 
     Threads take a connection for one transaction and give it back, so that none is left behind by a thread
-    that ended. After a fork, the child opens its own.
+    that ended. No connection crosses a fork: SQLite's belief about its locks would be wrong in the child.
     """
 
     def __init__(self, path: str, *, readonly: bool, timeout: float) -> None:
@@ -56,14 +58,19 @@ class Connections:
         self.readonly = readonly
         self.timeout = timeout
         self.closed = False
-        self._most = 1 if path == MEMORY else None
         self._immutable = False
         self._journal_is_set = path == MEMORY
         self._idle: list[Connection] = []
         self._in_use = 0
+        self._is_forking = False
         self._changed = threading.Condition()
+        # Re-entrant, so that an interrupt at the wrong moment cannot lock its own thread out for good.
+        self._memory_lock = threading.RLock()
         with self._border():
-            self._idle.append(self._open_first())
+            first = self._open_first()
+        self._memory = first if path == MEMORY else None
+        if self._memory is None:
+            self._idle.append(first)
         _all.add(self)
 
     # Transactions
@@ -71,12 +78,14 @@ class Connections:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection for one SELECT, which sees the file at one moment."""
+        connection = None
         with self._border():
-            connection = self._take()
             try:
+                connection = self._take()
                 yield connection
             finally:
-                self._give_back(connection)
+                if connection is not None:
+                    self._give_back(connection)
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
@@ -92,6 +101,7 @@ class Connections:
         with self.maintaining() as connection:
             connection.execute("BEGIN IMMEDIATE")
             with _ending(connection, "COMMIT"):
+                self._refuse_unsafe_wal(connection)
                 yield connection
 
     @contextmanager
@@ -127,13 +137,18 @@ class Connections:
         target = Path(path)
         if target.exists():
             raise InvalidInputError.of("path", "a path where no file is", path)
-        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
         try:
-            with self.reading() as connection:
-                _copy(connection, partial)
-            partial.replace(target)
+            handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
+            os.close(handle)
         except OSError as error:
             raise StorageError(f"{path}: {error.strerror}.", {"path": path, "reason": str(error)}) from error
+        partial = Path(name)
+        try:
+            # Inside a transaction, or the copy would wait for a writer without end.
+            with self.snapshot() as connection:
+                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+                _copy(connection, partial)
+            partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -143,6 +158,9 @@ class Connections:
             self.closed = True
             idle, self._idle = self._idle, []
             self._changed.notify_all()
+        if self._memory is not None:
+            with self._memory_lock:
+                self._memory.close()
         for connection in idle[1:]:
             connection.close()
         for connection in idle[:1]:
@@ -155,8 +173,15 @@ class Connections:
             raise ClosedError("This SampleDB is closed.", {"path": self.path})
 
     def _take(self) -> Connection:
+        if self._memory is not None:
+            if not self._memory_lock.acquire(timeout=self.timeout):
+                raise sqlite.busy_error(self.path, "another thread is using it", self.timeout)
+            if self.closed:
+                self._memory_lock.release()
+            self._require_open()
+            return self._memory
         with self._changed:
-            while not self.closed and not self._idle and self._in_use == self._most:
+            while self._is_forking:
                 self._changed.wait()
             self._require_open()
             connection = self._idle.pop() if self._idle else None
@@ -172,7 +197,13 @@ class Connections:
             # Whatever left it open has failed already; the next user must not inherit it.
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
-        if self._return(connection):
+        if self._memory is not None:
+            self._memory_lock.release()
+        elif self.readonly and self._has_wal():
+            # An idle reader would keep the last writer from tidying up, and cannot do it itself.
+            connection.close()
+            self._return(None)
+        elif self._return(connection):
             self._close_last(connection)
 
     def _return(self, connection: Connection | None) -> bool:
@@ -181,17 +212,33 @@ class Connections:
             self._in_use -= 1
             if connection is not None and not self.closed:
                 self._idle.append(connection)
-            self._changed.notify()
+            self._changed.notify_all()
             return self.closed
 
-    def after_fork(self) -> None:
-        """Forget, in the child, the connections of the parent: SQLite's may not be used, nor closed, across a fork."""
-        self._changed = threading.Condition()
-        self._in_use = 0
-        if self.path != MEMORY:
-            _of_the_parent.extend(self._idle)
-            self._idle = []
-            self._journal_is_set = False
+    # Forks
+
+    def before_fork(self) -> None:
+        """Wait until no thread uses a connection, and close them all; nobody gets one before the fork is done."""
+        self._memory_lock.acquire()
+        self._changed.acquire()
+        self._is_forking = True
+        self._changed.wait_for(lambda: self._in_use == 0, timeout=self.timeout)
+        for connection in self._idle:
+            connection.close()
+        self._idle = []
+        self._journal_is_set = self.path == MEMORY
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Let threads have connections again; in the child there is only the one that forked."""
+        self._is_forking = False
+        if in_child:
+            self._in_use = 0
+            self._changed = threading.Condition()
+            self._memory_lock = threading.RLock()
+        else:
+            self._changed.notify_all()
+            self._changed.release()
+            self._memory_lock.release()
 
     # Opening and closing
 
@@ -208,13 +255,16 @@ class Connections:
         return connection
 
     def _may_be_immutable(self, error: sqlite3.Error) -> bool:
-        """Whether this is a file in WAL mode that cannot have its `-shm`, as on a read-only file system."""
-        return (
-            self.readonly
-            and sqlite.code(error) in {sqlite.CANTOPEN, sqlite.READONLY}
-            and Path(self.path).is_file()
-            and not self._wal_size()
-        )
+        """Whether this is a closed file in WAL mode that cannot have its `-shm`, as on a read-only file system."""
+        if not self.readonly or sqlite.code(error) not in {sqlite.CANTOPEN, sqlite.READONLY}:
+            return False
+        try:
+            with Path(self.path).open("rb") as file:
+                header = file.read(20)
+        except OSError:
+            return False
+        # A hot journal or WAL holds what the file needs to be whole, and immutable would not look at it.
+        return header[18:20] == b"\2\2" and not any(_size(self.path + suffix) for suffix in ("-wal", "-journal"))
 
     def _connect(self) -> Connection:
         connection = sqlite3.connect(
@@ -241,8 +291,12 @@ class Connections:
     def _recognise(self, connection: Connection) -> None:
         """Accept a file of ours, make an empty one ours, upgrade an older one, refuse all others."""
         try:
-            if self._state(connection) != "current":
-                self._create_or_upgrade(connection)
+            # In a transaction, because another process may be creating the file between two answers.
+            connection.execute("BEGIN")
+            with _ending(connection, "ROLLBACK"):
+                state = self._state(connection)
+            if state != "current":
+                self._create_or_upgrade(connection, state)
             _refuse(self._cut_off(connection) or schema.fault(connection))
         except BaseException:
             connection.close()
@@ -250,18 +304,17 @@ class Connections:
 
     def _cut_off(self, connection: Connection) -> str:
         """SQLite notices missing pages by itself, but takes what is missing of the last one for zeros."""
-        if self.path == MEMORY or self._wal_size():
+        if self.path == MEMORY or _size(self.path + "-wal"):
             return ""
         ((page_size,),) = connection.execute("PRAGMA page_size")
-        return "the last page is cut off" if Path(self.path).stat().st_size % page_size else ""
+        return "the last page is cut off" if _size(self.path) % page_size else ""
 
-    def _wal_size(self) -> int:
-        wal = Path(self.path + "-wal")
-        return wal.stat().st_size if wal.exists() else 0
+    def _has_wal(self) -> bool:
+        return os.path.exists(self.path + "-wal")  # noqa: PTH110 - called at every read of a readonly handle
 
-    def _create_or_upgrade(self, connection: Connection) -> None:
+    def _create_or_upgrade(self, connection: Connection, state: str) -> None:
         if self.readonly:
-            if self._state(connection) == "empty":
+            if state == "empty":
                 raise sqlite.not_ours_error(self.path, "it is empty")
             raise sqlite.read_only_error(self.path, "it has an older format, and must be opened for writing once")
         # Asked again under the lock: another process may be creating the same file.
@@ -269,7 +322,7 @@ class Connections:
         with _ending(connection, "COMMIT"):
             state = self._state(connection)
             # SQLite takes a file of a few bytes for an empty database, and would write over them.
-            if state == "empty" and self.path != MEMORY and Path(self.path).stat().st_size:
+            if state == "empty" and self.path != MEMORY and _size(self.path):
                 raise sqlite.not_ours_error(self.path, "another program's file")
             if state != "current":
                 schema.migrate(connection)
@@ -277,10 +330,11 @@ class Connections:
 
     def _state(self, connection: Connection) -> str:
         """`empty`, `older` or `current`; an error for a file that is neither ours nor empty."""
-        ((application_id, version, tables),) = connection.execute(
-            "SELECT (SELECT application_id FROM pragma_application_id), "
-            "(SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)"
+        # Not the functions pragma_…(): a view of that name, planted in the file, would answer for them.
+        application_id, version = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
         )
+        ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
         if application_id == version == tables == 0:
             return "empty"
         if application_id != schema.APPLICATION_ID:
@@ -303,6 +357,12 @@ class Connections:
             raise self._busy("another process uses it in WAL mode, which this process's SQLite cannot do safely")
         # Else others are reading: this write goes through the rollback journal, the next one tries again.
 
+    def _refuse_unsafe_wal(self, connection: Connection) -> None:
+        """Inside the transaction, because until it began another process could have switched the file to WAL."""
+        if not WAL_IS_SAFE and connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+            self._journal_is_set = False
+            raise self._busy("another process uses it in WAL mode, which this process's SQLite cannot do safely")
+
     def _switch_journal(self, connection: Connection, mode: str) -> bool:
         """Switch at once or not at all: it takes a moment in which nobody else uses the file."""
         connection.execute("PRAGMA busy_timeout = 0")
@@ -319,8 +379,9 @@ class Connections:
     def _close_last(self, connection: Connection) -> None:
         with self._border():
             try:
-                if not self.readonly and self.path != MEMORY:
-                    self._switch_journal(connection, "delete")
+                if not self.readonly and not self._switch_journal(connection, "delete"):
+                    # Others still use the file; it should be complete without its WAL all the same.
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 connection.close()
 
@@ -384,15 +445,32 @@ def file_statistics(connection: Connection) -> dict[str, Any]:
     }
 
 
+def _size(path: str) -> int:
+    """Bytes; 0 for a file that is not there, or was removed this moment."""
+    try:
+        return Path(path).stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 _all: "weakref.WeakSet[Connections]" = weakref.WeakSet()
-# Kept alive so that nothing closes them: a close in the child could remove the WAL under the parent.
-_of_the_parent: list[Connection] = []
+_at_fork: list[Connections] = []
 
 
-def _after_fork_in_child() -> None:
-    for connections in list(_all):
-        connections.after_fork()
+def _before_fork() -> None:
+    _at_fork[:] = [connections for connections in _all if not connections.closed]
+    for connections in _at_fork:
+        connections.before_fork()
+
+
+def _after_fork(*, in_child: bool) -> None:
+    while _at_fork:
+        _at_fork.pop().after_fork(in_child=in_child)
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=partial(_after_fork, in_child=False),
+        after_in_child=partial(_after_fork, in_child=True),
+    )

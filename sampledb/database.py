@@ -1,6 +1,7 @@
 """The public calls: each checks its arguments, opens one transaction, and asks the tables."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any, Final, Self, TypeVar
 from weakref import finalize
@@ -9,7 +10,14 @@ from msgspec import UNSET, UnsetType
 
 from sampledb import checks, functions, limits, media, reports, samples
 from sampledb.connection import Connection, Connections, file_statistics
-from sampledb.errors import ClosedError, ConflictError, InvalidInputError, NotFoundError, SampleDBError
+from sampledb.errors import (
+    ClosedError,
+    ConflictError,
+    CorruptFileError,
+    InvalidInputError,
+    NotFoundError,
+    SampleDBError,
+)
 from sampledb.model import Function, Outcome, Problem, Progress, Sample, Stats
 
 # iter_samples and iter_functions hold this many records at a time, and no lock between two pages.
@@ -52,6 +60,9 @@ class SampleDB:
         self._connections = Connections(limits.path(path), readonly=readonly, timeout=timeout)
         # Also at interpreter exit and when the handle is forgotten, so that one file is left and not three.
         self._close = finalize(self, self._connections.close)
+        if "multiprocessing.util" in sys.modules:
+            # Workers of multiprocessing end without running what weakref.finalize would run at exit.
+            sys.modules["multiprocessing.util"].Finalize(self, self._connections.close, exitpriority=0)
 
     def close(self) -> None:
         """Give the file back; a second call does nothing. Calls after it raise ClosedError."""
@@ -111,7 +122,8 @@ class SampleDB:
         A sample known by its media metadata only gets the analysis attached.
 
         Args:
-            smda_report: A dict, JSON bytes, the path of a report, or an `SmdaReport`.
+            smda_report: A dict, JSON bytes, the path of a report, or an `SmdaReport`. A dict is stored as JSON has
+                it: integer keys become text, tuples become lists.
             username: Who adds it.
             exist_ok: Return the stored sample unchanged when its SHA-256 already has an analysis.
             replace: Replace the analysis of a stored sample. It keeps its `sample_id`, name, tags and notes; its
@@ -153,7 +165,7 @@ class SampleDB:
                     raise ConflictError.of_sample(stored.sample_id, report.sha256, "an analysis")
                 return samples.get(connection, stored.sample_id), False
             stored = stored or samples.insert(connection, report.sha256, username)
-            _put_analysis(connection, stored, report, rename="name" in overrides)
+            _put_analysis(connection, stored, report, overrides)
             return samples.get(connection, stored.sample_id), True
 
     def add_samples(
@@ -171,6 +183,8 @@ class SampleDB:
         """
         exist_ok = limits.flag("exist_ok", exist_ok)
         self._connections.require_writable()
+        if isinstance(reports, str | bytes | Mapping) or not isinstance(reports, Iterable):
+            raise InvalidInputError.of("reports", "an iterable of reports", reports)
         total = len(reports) if isinstance(reports, Sized) else None
 
         def outcomes() -> Iterator[Outcome]:
@@ -364,7 +378,11 @@ class SampleDB:
         with self._connections.snapshot() as connection:
             stored = samples.locate(connection, sample_id)
             header = samples.report_header(connection, sample_id)
-            return reports.joined(header, functions.raw_disassembly(connection, *stored.function_ids))
+            found = functions.select(connection, *stored.function_ids, disassembly=True)
+        if len(found) != stored.num_functions:
+            where = f"samples, sample_id {sample_id}"
+            raise CorruptFileError.of(f"{len(found)} functions are there of {stored.num_functions}", where)
+        return reports.joined(header, ((function.offset, function.disassembly) for function in found))
 
     def list_families(self) -> dict[str, int]:
         """Samples per family, in alphabetical order; samples without one are counted under `""`."""
@@ -472,8 +490,11 @@ class SampleDB:
         """
         if not isinstance(sql, str):
             raise InvalidInputError.of("sql", "text", sql)
+        if not isinstance(params, Iterable):
+            raise InvalidInputError.of("params", "a sequence or a mapping", params)
+        # Before a connection is taken: making them may run code of the caller's.
+        bound = dict(params) if isinstance(params, Mapping) else tuple(params)
         with self._connections.querying() as connection:
-            bound = dict(params) if isinstance(params, Mapping) else tuple(params)
             cursor = connection.execute(sql, bound)
             columns = [column for column, *_ in cursor.description or ()]
             return [dict(zip(columns, row, strict=True)) for row in cursor]
@@ -497,10 +518,12 @@ class SampleDB:
             connection.execute("VACUUM")
 
 
-def _put_analysis(connection: Connection, stored: samples.Stored, report: reports.Report, *, rename: bool) -> None:
+def _put_analysis(
+    connection: Connection, stored: samples.Stored, report: reports.Report, overrides: dict[str, Any]
+) -> None:
     functions.delete(connection, *stored.function_ids)
     first = functions.next_id(connection) if report.functions else None
-    samples.put_analysis(connection, stored, report, first, rename=rename)
+    samples.put_analysis(connection, stored, report, first, overrides)
     if first is not None:
         functions.insert(connection, stored.sample_id, first, report.functions, report.frames)
 

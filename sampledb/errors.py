@@ -77,7 +77,7 @@ class InvalidInputError(SampleDBError, ValueError):
     @classmethod
     def in_report(cls, path: str, rule: str) -> Self:
         """The error for a place in a report, named by its JSON path."""
-        path = shorten(_plain(path), MAX_MESSAGE // 2)
+        path, rule = shorten(_plain(path), MAX_MESSAGE // 2), shorten(_plain(rule), MAX_MESSAGE // 2)
         return cls(f"SMDA report, {path}: {rule}.", {"field": "smda_report", "rule": rule, "path": path})
 
 

@@ -4,15 +4,18 @@ A sample's functions have consecutive ids in unsigned offset order, so a range o
 a page of it needs no sorting, and no index but the primary key.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
 
-from sampledb import codec, limits
+from sampledb import codec, frames, limits
 from sampledb.connection import Connection
 from sampledb.errors import CorruptFileError, InvalidInputError
-from sampledb.model import Function, Problem
+from sampledb.model import Function, FunctionId, Problem, SampleId
 from sampledb.reports import FunctionRow, block_range, function_row
 
 _FIELDS: Final = [field for field in Function.__struct_fields__ if field != "disassembly"]
@@ -32,20 +35,26 @@ WHERE first_function_id BETWEEN coalesce(({_FRAME_OF} ?1), 1) AND ?2
 ORDER BY first_function_id"""  # noqa: S608
 
 _STORED: Final = ", ".join(f'"{field}"' for field in FunctionRow.__struct_fields__)
-_ROWS: Final = f"SELECT function_id, {_STORED} FROM functions WHERE function_id BETWEEN ? AND ? ORDER BY function_id"  # noqa: S608
+_ROWS: Final = f"SELECT {_STORED} FROM functions WHERE function_id BETWEEN ? AND ? ORDER BY function_id"  # noqa: S608
 _INSERT: Final = f"""
 INSERT INTO functions (function_id, sample_id, {_STORED})
 VALUES (?, ?, {", ".join("?" * len(FunctionRow.__struct_fields__))})"""  # noqa: S608
 
-# Two addresses of which one has the top bit cannot be compared as signed integers: those functions all stay
-# candidates. In real samples there are none.
+# Addresses are compared as the signed integers they are stored as; where only one of the two has the top bit, as
+# floats, with room for their rounding.
 _AROUND: Final = """
 SELECT function_id, sample_id, "offset"
 FROM functions
 WHERE function_id BETWEEN :first AND :last
-  AND (:address - "offset" BETWEEN -bytes_before AND bytes_after OR (:address < 0) <> ("offset" < 0))"""
+  AND CASE WHEN (:address < 0) = ("offset" < 0)
+      THEN :address - "offset" BETWEEN -bytes_before AND bytes_after
+      ELSE max(bytes_before, bytes_after) + 8192.0
+           >= abs("offset" - :address + 18446744073709551616.0 * (("offset" < 0) - (:address < 0)))
+      END"""
 
-_parse = msgspec.json.Decoder(dict[str, Any]).decode
+_Columns = tuple[FunctionId, SampleId, int, str, int, int, float, int | None]
+_converted = partial(msgspec.convert, type=_Columns)
+_to_json = msgspec.json.Encoder().encode
 
 
 # Reading
@@ -55,11 +64,8 @@ def select(
     connection: Connection, first: int, last: int, *, limit: int = -1, disassembly: bool = False
 ) -> list[Function]:
     """The functions with ids from `first` to `last`, both inclusive, in id order; at most `limit` if not negative."""
-    rows = connection.execute(_RANGE, (first, last, limit)).fetchall()
-    if not disassembly or not rows:
-        return [_function(row) for row in rows]
-    found = _disassemblies(connection, rows[0][0], rows[-1][0])
-    return [_whole(_function(row), raw) for row, raw in zip(rows, _matching(rows, found), strict=True)]
+    functions = list(map(_function, connection.execute(_RANGE, (first, last, limit))))
+    return _with_disassembly(connection, functions) if disassembly and functions else functions
 
 
 def get(connection: Connection, sample_id: int, function_id: int) -> Function | None:
@@ -72,11 +78,7 @@ def get(connection: Connection, sample_id: int, function_id: int) -> Function | 
     *fields, first, checksum, frame = row
     if frame is None:
         raise _corrupt("there is no disassembly", function_id)
-    functions = _decoded(first, checksum, frame)
-    position = function_id - first
-    if position >= len(functions):
-        raise _corrupt("the frame ends before the function", function_id)
-    return _whole(_function(fields), functions[position])
+    return _decoded(first, checksum, frame, [_function(fields)])[0]
 
 
 def with_pic_hash(connection: Connection, pic_hash: int) -> list[Function]:
@@ -112,21 +114,17 @@ def _candidates(connection: Connection, first: int, last: int, address: int) -> 
 
 def _contains(function: Function, address: int) -> bool:
     blocks: dict[str, Any] = (function.disassembly or {})["blocks"]
-    ranges = (block_range(block, int(key)) for key, block in blocks.items())
-    return any(start <= address < end for start, end in ranges)
+    try:
+        ranges = [block_range(block, int(key)) for key, block in blocks.items()]
+        return any(start <= address < end for start, end in ranges)
+    except (TypeError, ValueError, LookupError) as error:
+        raise _corrupt(f"the blocks are not SMDA's: {error}", function.function_id) from error
 
 
 def disassembly_bytes(connection: Connection) -> int:
     """Stored bytes of all frames."""
     ((size,),) = connection.execute("SELECT coalesce(sum(length(frame)), 0) FROM disassembly")
     return int(size)
-
-
-def raw_disassembly(connection: Connection, first: int, last: int) -> Iterator[tuple[int, msgspec.Raw]]:
-    """The offsets and unparsed dicts of the functions with ids from `first` to `last`, in order."""
-    rows = connection.execute(_RANGE, (first, last, -1)).fetchall()
-    for row, raw in zip(rows, _matching(rows, _disassemblies(connection, first, last)), strict=True):
-        yield codec.unsigned(row[2]), raw
 
 
 def differences(connection: Connection, first: int, last: int) -> Iterator[Problem]:
@@ -136,21 +134,22 @@ def differences(connection: Connection, first: int, last: int) -> Iterator[Probl
         where = f"disassembly, function_id {start}"
         if start != expected:
             yield Problem(f"the frame should begin at function_id {expected}", where)
-        raws = _decoded(start, checksum, frame)
-        expected = start + len(raws)
-        rows = connection.execute(_ROWS, (start, expected - 1)).fetchall()
-        if len(rows) < len(raws):
-            yield Problem(f"the frame holds {len(raws)} functions, but there are {len(rows)}", where)
-        for (function_id, *stored), raw in zip(rows, raws, strict=False):
-            yield from _difference(function_id, stored, raw)
+        expected = start + _length(start, checksum, frame)
+        functions = [_function(row) for row in connection.execute(_RANGE, (start, expected - 1, -1))]
+        stored = connection.execute(_ROWS, (start, expected - 1)).fetchall()
+        if len(functions) < expected - start:
+            yield Problem(f"the frame holds {expected - start} functions, but there are {len(functions)}", where)
+        else:
+            whole = _decoded(start, checksum, frame, functions)
+            yield from chain.from_iterable(map(_difference, whole, stored))
     if expected != last + 1:
         yield Problem(f"the disassembly ends before function_id {expected}", "disassembly")
 
 
-def _difference(function_id: int, stored: list[Any], raw: msgspec.Raw) -> Iterator[Problem]:
-    where = f"functions, function_id {function_id}"
+def _difference(function: Function, stored: Sequence[Any]) -> Iterator[Problem]:
+    where = f"functions, function_id {function.function_id}"
     try:
-        derived = _stored(function_row(codec.unsigned(stored[0]), raw, "$"))
+        derived = _stored(function_row(function.offset, _to_json(function.disassembly), "$"))
     except InvalidInputError as error:
         yield Problem(f"the disassembly is not that of the row: {error.message}", where)
         return
@@ -159,55 +158,56 @@ def _difference(function_id: int, stored: list[Any], raw: msgspec.Raw) -> Iterat
             yield Problem(f"{field} is {was}, but by the disassembly {should}", where)
 
 
-def _matching(rows: Sequence[tuple[Any, ...]], found: Iterator[tuple[int, msgspec.Raw]]) -> Iterator[msgspec.Raw]:
-    """For each row the disassembly of the same function id."""
-    function_id, raw = next(found, (0, None))
-    for row in rows:
-        while function_id < row[0] and raw is not None:
-            function_id, raw = next(found, (0, None))
-        if raw is None or function_id != row[0]:
-            raise _corrupt("there is no disassembly", row[0])
-        yield raw
+def _with_disassembly(connection: Connection, functions: Sequence[Function]) -> list[Function]:
+    """The functions, in id order, each with its disassembly."""
+    stored = connection.execute(_FRAMES, (functions[0].function_id, functions[-1].function_id)).fetchall()
+    ids = [function.function_id for function in functions]
+    ends = [bisect_left(ids, start) for start, *_ in stored[1:]] + [len(ids)]
+    whole: list[Function] = []
+    for (start, checksum, frame), end in zip(stored, ends, strict=True):
+        whole += _decoded(start, checksum, frame, functions[len(whole) : end])
+    if len(whole) != len(functions):
+        raise _corrupt("there is no disassembly", ids[len(whole)])
+    return whole
 
 
-def _disassemblies(connection: Connection, first: int, last: int) -> Iterator[tuple[int, msgspec.Raw]]:
-    """Function ids with their unparsed dicts, from the frame that holds `first` to the one that holds `last`."""
-    for start, checksum, frame in connection.execute(_FRAMES, (first, last)):
-        yield from enumerate(_decoded(start, checksum, frame), start)
-
-
-def _decoded(first: int, checksum: object, frame: object) -> list[msgspec.Raw]:
+def _decoded(first: int, checksum: object, frame: object, functions: Sequence[Function]) -> list[Function]:
+    """Functions with their disassembly, which the frame that begins with the id `first` holds."""
+    rows = [frames.Row(each.offset, each.name, each.binweight, each.pic_hash) for each in functions]
     try:
-        return codec.decode_frame(codec.verify(frame, checksum))
-    except codec.DecodeError as error:
+        content = codec.decode(codec.FRAME, frame, checksum)
+        found = frames.decode(content, rows, functions[0].function_id - first if functions else 0)
+    except (codec.DecodeError, frames.FrameError) as error:
+        raise _corrupt(str(error), first) from error
+    return list(map(_whole, functions, found))
+
+
+def _length(first: int, checksum: object, frame: object) -> int:
+    try:
+        return frames.length(codec.decode(codec.FRAME, frame, checksum))
+    except (codec.DecodeError, frames.FrameError) as error:
         raise _corrupt(str(error), first) from error
 
 
 def _function(row: Sequence[Any]) -> Function:
-    function_id, sample_id, offset, name, num_blocks, num_instructions, binweight, pic_hash = row
     try:
-        return Function(
-            function_id,
-            sample_id,
-            codec.unsigned(offset),
-            name,
-            num_blocks,
-            num_instructions,
-            binweight,
-            None if pic_hash is None else codec.unsigned(pic_hash),
-        )
-    except TypeError as error:
-        raise CorruptFileError.of(
-            f"a value cannot be read: {error}", f"functions, function_id {function_id}"
-        ) from error
+        # STRICT tables keep types apart only where nobody has tampered with the file.
+        function_id, sample_id, offset, name, num_blocks, num_instructions, binweight, pic_hash = _converted(row)
+    except msgspec.ValidationError as error:
+        raise CorruptFileError.of(f"a value cannot be read: {error}", f"functions, function_id {row[0]}") from error
+    return Function(
+        function_id,
+        sample_id,
+        codec.unsigned(offset),
+        name,
+        num_blocks,
+        num_instructions,
+        binweight,
+        None if pic_hash is None else codec.unsigned(pic_hash),
+    )
 
 
-def _whole(function: Function, raw: msgspec.Raw) -> Function:
-    """The function with its disassembly, which must be its own."""
-    try:
-        disassembly = _parse(raw)
-    except (ValueError, RecursionError) as error:
-        raise _corrupt(f"the disassembly is no JSON object: {error}", function.function_id) from error
+def _whole(function: Function, disassembly: dict[str, Any]) -> Function:
     if disassembly.get("offset") != function.offset or not isinstance(disassembly.get("blocks"), dict):
         raise _corrupt("the disassembly belongs to another function", function.function_id)
     return msgspec.structs.replace(function, disassembly=disassembly)
@@ -223,7 +223,10 @@ def _corrupt(what: str, function_id: int) -> CorruptFileError:
 def next_id(connection: Connection) -> int:
     """The id that the next function gets; ids of deleted functions do not come back."""
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'functions'").fetchone()
-    return 1 if row is None else int(row[0]) + 1
+    last = 0 if row is None else row[0]
+    if not isinstance(last, int) or not 0 <= last < limits.MAX_ID // 2:
+        raise CorruptFileError.of(f"the last id of functions is {last!r}", "sqlite_sequence")
+    return last + 1
 
 
 def insert(

@@ -33,6 +33,7 @@ MAX_JSON_INTEGER_BITS: Final = 4096
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
 _FAMILY: Final = re.compile(r"(?:[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*)?")
 _EXTENSION: Final = re.compile(r"[A-Za-z0-9]*")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _ADDRESS: Final = re.compile(r"0[xX][0-9a-fA-F]+")
 
 
@@ -165,9 +166,12 @@ def seconds(field: str, value: object) -> float:
 
 def _integer(field: str, value: object, rule: str, *, lowest: int, highest: int | None = None) -> int:
     """`value` as an int when it is one, or acts as one as NumPy's do; True and False do not."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise InvalidInputError.of(field, rule, value) from error
+    if isinstance(value, bool):
         raise InvalidInputError.of(field, rule, value)
-    number = operator.index(value)
     if number < lowest or (highest is not None and number > highest):
         raise InvalidInputError.of(field, rule, value)
     return number
@@ -184,6 +188,16 @@ def json_object(field: str, value: object) -> dict[str, Any]:
             {"field": field, "rule": "a JSON object", "value": fault},
         )
     return value
+
+
+def is_shallow(data: bytes) -> bool:
+    """Whether JSON is surely not nested more than 200 deep; brackets inside its texts can only make it seem deeper."""
+    brackets = data.translate(None, delete=_NO_BRACKETS)
+    for _ in range(MAX_JSON_DEPTH):
+        if not brackets:
+            return True
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return not brackets
 
 
 def json_fault(value: object, depth: int = 0) -> str:

@@ -49,7 +49,7 @@ def describe(
     if file is None:
         if sha256 is None:
             raise InvalidInputError.of("sha256", "given when there is no file", sha256)
-        digests, size, name = (sha256, "", ""), 0, ""
+        digests, size, name = (sha256, "", ""), 0, given.get("name", "")
     else:
         digests, size = _digests(file)
         name = _file_name(file)
@@ -66,7 +66,7 @@ def _digests(file: str | os.PathLike[str]) -> tuple[tuple[str, str, str], int]:
             return _digests_of_stream(stream)
     except (OSError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidInputError.of("file", f"a file that can be read ({reason})", str(file)) from error
+        raise InvalidInputError.of("file", f"a file that can be read ({reason})", repr(file)) from error
 
 
 def _digests_of_stream(stream: BinaryIO) -> tuple[tuple[str, str, str], int]:

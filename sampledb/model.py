@@ -36,7 +36,7 @@ class Sample(Record, frozen=True):
         name: The file's name, extension included.
         extension: What follows the last dot of the name, lower-case, without the dot.
         tags: In the order given, without duplicates.
-        media_info: MediaInfo's tracks, `{"tracks": [{"track_type": "General", …}, …]}`, or what was given.
+        media_info: MediaInfo's tracks, `{"tracks": [{"@type": "General", …}, …]}`, or what was given.
         notes: Free text, or `None`.
         family: The malware family or the library, as in SMDA's and MCRIT's `family`.
         version: The version of the family.

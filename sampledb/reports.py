@@ -5,8 +5,10 @@ be missing, `null` or unknown, and is kept. Sources of the rules: SMDA for the f
 """
 
 import json
+import math
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from operator import itemgetter
@@ -16,8 +18,8 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from msgspec import Raw
 
-from sampledb import codec, limits
-from sampledb.errors import CorruptFileError, InvalidInputError
+from sampledb import codec, frames, limits, smda
+from sampledb.errors import MAX_VALUE, CorruptFileError, InvalidInputError, shorten
 
 # The largest report that SMDA can be expected to make of an image of its MAX_IMAGE_SIZE; a path to something
 # endless ends here.
@@ -96,7 +98,7 @@ class _Header(msgspec.Struct):
     identified_alignment: Raw
     message: Raw
     status: Raw
-    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
+    metadata: _Metadata | None = None
     statistics: dict[str, Any] | None = None
     md5: str | None = None
     sha1: str | None = None
@@ -132,6 +134,7 @@ class _WideFunction(_Function):
 
 _parse = msgspec.json.Decoder().decode
 _unparse = msgspec.json.Encoder().encode
+_parse_object = msgspec.json.Decoder(dict[str, Any]).decode
 _parse_members = msgspec.json.Decoder(dict[str, Raw]).decode
 _parse_function = msgspec.json.Decoder(_Function).decode
 _parse_wide_function = msgspec.json.Decoder(_WideFunction).decode
@@ -164,20 +167,20 @@ def read(source: object, overrides: dict[str, Any] | None = None) -> Report:
     fields = _header_fields(_typed(_parse_header, header, "$"), overrides or {}, rows)
     if len(header) > codec.MAX_CONTENT_BYTES:
         raise InvalidInputError.in_report("$", f"holds over {codec.MAX_CONTENT_BYTES} bytes besides its functions")
-    return Report(**fields, header=codec.encode(header), functions=rows, frames=frames)
+    return Report(**fields, header=codec.encode(codec.JSON, header), functions=rows, frames=frames)
 
 
-def joined(header: bytes, functions: Iterable[tuple[int, Raw]]) -> dict[str, Any]:
+def joined(header: bytes, functions: Iterable[tuple[int, dict[str, Any] | None]]) -> dict[str, Any]:
     """The whole report again, from the content of its header blob and its functions by offset.
 
     Raises:
-        CorruptFileError: What the blobs hold is no report.
+        CorruptFileError: The header is no report.
     """
-    xcfg = b",".join(b'"%d":%b' % (offset, bytes(function)) for offset, function in functions)
     try:
-        report: dict[str, Any] = _parse(b"%b%b" % (header[:-1], b',"xcfg":{' + xcfg + b"}}"))
+        report: dict[str, Any] = _parse_object(header)
     except (ValueError, RecursionError) as error:
         raise CorruptFileError.of(f"a report is no JSON: {error}", "reports") from error
+    report["xcfg"] = {str(offset): function for offset, function in functions}
     return report
 
 
@@ -186,7 +189,10 @@ def joined(header: bytes, functions: Iterable[tuple[int, Raw]]) -> dict[str, Any
 
 def _json(source: object) -> bytes:
     if hasattr(source, "toDict"):
-        source = source.toDict()
+        try:
+            source = source.toDict()
+        except Exception as error:  # the object is not ours, nor what it raises
+            raise InvalidInputError.in_report("$", f"toDict() failed: {error!r}") from error
     if isinstance(source, dict):
         return _dumped(source)
     if isinstance(source, bytes | bytearray | memoryview):
@@ -207,10 +213,12 @@ def _dumped(report: dict[Any, Any]) -> bytes:
 def _contents(path: str | os.PathLike[str]) -> bytes:
     try:
         with Path(path).open("rb") as file:
-            data = file.read(MAX_REPORT_BYTES + 1)
-    except (OSError, ValueError) as error:
+            # A device may have no end.
+            size = 0 if stat.S_ISCHR(os.fstat(file.fileno()).st_mode) else MAX_REPORT_BYTES + 1
+            data = file.read(size)
+    except (OSError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidInputError.of("smda_report", f"a file that can be read ({reason})", str(path)) from error
+        raise InvalidInputError.of("smda_report", f"a file that can be read ({reason})", repr(path)) from error
     return data
 
 
@@ -247,24 +255,30 @@ def _members(data: bytes | Raw, path: str) -> dict[str, Raw]:
     return members
 
 
-def _refuse_duplicates(data: bytes | Raw, path: str) -> None:
+def _refuse_duplicates(data: bytes, path: str) -> None:
     """Parse `data` and write it again: where a key stands twice, the first is lost, and the bytes differ."""
-    if _unparse(_typed(_parse, data, path)) != bytes(data):
+    value = _typed(_parse, data, path)
+    if not limits.is_shallow(data) and limits.json_fault(value):
+        raise InvalidInputError.in_report(path, f"is nested more than {limits.MAX_JSON_DEPTH} deep")
+    if _unparse(value) != data:
         # The other reasons to differ are harmless: escapes, `1.0e5`, `-0`.
-        _refuse_duplicates_slowly(bytes(data), path)
+        _refuse_duplicates_slowly(data, path)
 
 
 def _refuse_duplicates_slowly(data: bytes, path: str) -> None:
     def refuse(pairs: list[tuple[str, Any]]) -> None:
-        keys = [key for key, _ in pairs]
-        if len(set(keys)) < len(keys):
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise InvalidInputError.in_report(path, f"holds the key {json.dumps(twice)} twice")
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise InvalidInputError.in_report(path, f"holds the key {json.dumps(shorten(key, MAX_VALUE))} twice")
+            seen.add(key)
 
     try:
         json.loads(data, object_pairs_hook=refuse)
-    except RecursionError as error:
-        raise InvalidInputError.in_report(path, "is nested too deep") from error
+    except InvalidInputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError.in_report(path, f"cannot be read: {error}") from error
 
 
 def _checked(path: str, check: Callable[..., _T], *arguments: object) -> _T:
@@ -277,7 +291,7 @@ def _checked(path: str, check: Callable[..., _T], *arguments: object) -> _T:
 
 
 def _header_fields(header: _Header, overrides: dict[str, Any], rows: Sequence[FunctionRow]) -> dict[str, Any]:
-    metadata = header.metadata
+    metadata = header.metadata or _Metadata()
 
     def labelled(field: str, own: str | None, check: Callable[..., str], *arguments: str) -> str:
         if field in overrides:
@@ -298,10 +312,17 @@ def _header_fields(header: _Header, overrides: dict[str, Any], rows: Sequence[Fu
         "bitness": _bitness(header.bitness),
         "base_addr": _checked("$.base_addr", limits.u64, "base_addr", header.base_addr or 0),
         "binary_size": _checked("$.binary_size", limits.u64, "binary_size", header.binary_size or 0),
-        "binweight": sum(row.binweight for row in rows) if metadata.binweight is None else metadata.binweight,
+        "binweight": _binweight(metadata.binweight, rows),
         "smda_version": _checked("$.smda_version", limits.printable, "smda_version", header.smda_version or ""),
         "statistics": _checked("$.statistics", limits.json_object, "statistics", header.statistics or {}),
     }
+
+
+def _binweight(value: float | None, rows: Sequence[FunctionRow]) -> float:
+    total = sum(row.binweight for row in rows) if value is None else value
+    if not math.isfinite(total):
+        raise InvalidInputError.in_report("$.metadata.binweight", "must be finite")
+    return total
 
 
 def _bitness(value: int | None) -> int | None:
@@ -321,18 +342,54 @@ def _digest(path: str, value: str | None, length: int) -> str:
 
 def _functions(xcfg: dict[str, Raw]) -> tuple[list[FunctionRow], list[tuple[int, bytes]]]:
     """The rows and frames of the functions, both in unsigned offset order."""
-    rows, functions = [], []
-    for offset, key in sorted((_decimal(key, "$.xcfg"), key) for key in xcfg):
-        raw = xcfg[key]
-        rows.append(function_row(offset, raw, f"$.xcfg.{key}"))
-        functions.append(raw)
-    frames = [(start, codec.encode_frame(functions[start:end])) for start, end in codec.split(functions)]
-    return rows, frames
+    offsets = sorted((_decimal(key, "$.xcfg"), key) for key in xcfg)
+    ranges = list(frames.split(len(memoryview(xcfg[key])) for _, key in offsets))
+    rows: list[FunctionRow] = []
+    contents = []
+    for start, end in ranges:
+        frame_rows, content = _frame([(offset, key, bytes(xcfg[key])) for offset, key in offsets[start:end]])
+        rows += frame_rows
+        contents.append(content)
+    blobs = codec.encode_many(codec.FRAME, contents)
+    return rows, [(start, blob) for (start, _), blob in zip(ranges, blobs, strict=True)]
 
 
-def function_row(offset: int, raw: Raw, path: str) -> FunctionRow:
+def _frame(functions: Sequence[tuple[int, str, bytes]]) -> tuple[list[FunctionRow], bytes]:
+    """The rows and the frame of functions: offset, key and JSON of each."""
+    texts = [text for *_, text in functions]
+    parsed = [smda.parse(text) for text in texts]
+    content, shapes = frames.encode(parsed, texts)
+    rows = [
+        _regular_row(offset, function, shape) or function_row(offset, text, f"$.xcfg.{key}")
+        for (offset, key, text), function, shape in zip(functions, parsed, shapes, strict=True)
+    ]
+    return rows, content
+
+
+def _regular_row(offset: int, function: smda.Function | None, shape: frames.Shape | None) -> FunctionRow | None:
+    """The row of a function of SMDA's usual shape; `None` where that, or a rule, needs a closer look."""
+    if function is None or shape is None:
+        return None
+    row = frames.row_of(function)
+    fits = shape.lowest >= 0 and shape.highest <= limits.MAX_U64 and 0 <= (row.pic_hash or 0) <= limits.MAX_U64
+    if not fits or row.offset != offset or not limits.is_clean(row.name):
+        return None
+    before, after = offset - shape.lowest, shape.highest - offset
+    return FunctionRow(
+        offset,
+        row.name,
+        shape.num_blocks,
+        shape.num_instructions,
+        row.binweight,
+        row.pic_hash,
+        max(before, 0),
+        max(after, 0),
+    )
+
+
+def function_row(offset: int, raw: bytes, path: str) -> FunctionRow:
     """The checked row of one function dict; `path` is where errors say it stands."""
-    if len(memoryview(raw)) > codec.MAX_CONTENT_BYTES:
+    if len(raw) > codec.MAX_CONTENT_BYTES:
         raise InvalidInputError.in_report(path, f"is longer than {codec.MAX_CONTENT_BYTES} bytes")
     _refuse_duplicates(raw, path)
     function = _parsed_function(raw, path)
@@ -359,7 +416,7 @@ def function_row(offset: int, raw: Raw, path: str) -> FunctionRow:
     )
 
 
-def _parsed_function(raw: Raw, path: str) -> _Function:
+def _parsed_function(raw: bytes, path: str) -> _Function:
     try:
         return _parse_function(raw)
     except msgspec.ValidationError:

@@ -1,5 +1,6 @@
 """The tables `samples`, `sample_tags` and `reports`: rows in, frozen Samples out."""
 
+import types
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -8,7 +9,7 @@ import msgspec
 
 from sampledb import codec, limits
 from sampledb.connection import Connection
-from sampledb.errors import CorruptFileError, NotFoundError
+from sampledb.errors import CorruptFileError, InvalidInputError, NotFoundError
 from sampledb.media import Media
 from sampledb.model import Sample, SampleId
 from sampledb.reports import Report
@@ -44,6 +45,14 @@ SELECT count(*)                                         AS num_samples,
        (SELECT count(DISTINCT tag) FROM sample_tags)    AS num_tags
 FROM samples"""
 
+# The hashes and the size of a file belong together: they are those of its analysis, or else of the file itself.
+_FILL_FROM_FILE: Final = """
+UPDATE samples
+SET md5 = CASE md5 WHEN '' THEN ? ELSE md5 END,
+    sha1 = CASE sha1 WHEN '' THEN ? ELSE sha1 END,
+    binary_size = CASE binary_size WHEN 0 THEN ? ELSE binary_size END
+WHERE sample_id = ?"""
+
 # What a Report fills besides `sha256`, `name` and the blobs.
 _ANALYSIS: Final = tuple(
     field for field in Report.__struct_fields__ if field not in {"sha256", "name", "header", "functions", "frames"}
@@ -53,6 +62,21 @@ _to_json = msgspec.json.Encoder().encode
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 _strings = msgspec.json.Decoder(tuple[str, ...]).decode
 
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return time
+
+
+# How values lie in their columns, in the order of the fields.
+_COLUMN_TYPES: Final[dict[str, Any]] = {"notes": str | None, "bitness": int | None, "binweight": float}
+_INTEGERS: Final = {"sample_id", "is_library", "base_addr", "binary_size", "num_functions"}
+_ROW: Final = types.GenericAlias(
+    tuple, tuple(_COLUMN_TYPES.get(field, int if field in _INTEGERS else str) for field in _FIELDS)
+)
+
 # How values leave their columns, by position; all others are as SQLite gives them.
 _CONVERSIONS: Final[tuple[tuple[int, Callable[[Any], object]], ...]] = (
     (_FIELDS.index("tags"), _strings),
@@ -61,7 +85,7 @@ _CONVERSIONS: Final[tuple[tuple[int, Callable[[Any], object]], ...]] = (
     (_FIELDS.index("is_library"), bool),
     (_FIELDS.index("base_addr"), codec.unsigned),
     (_FIELDS.index("binary_size"), codec.unsigned),
-    (_FIELDS.index("added_at"), datetime.fromisoformat),
+    (_FIELDS.index("added_at"), _time),
 )
 
 
@@ -70,8 +94,8 @@ class Stored(NamedTuple):
 
     sample_id: SampleId
     name: str
-    is_analyzed: bool
-    has_media: bool
+    is_analyzed: int
+    has_media: int
     first_function_id: int | None
     num_functions: int
 
@@ -80,7 +104,10 @@ class Stored(NamedTuple):
         """The first and the last id of its functions; an empty range for none."""
         if self.first_function_id is None:
             return 1, 0
-        return self.first_function_id, self.first_function_id + self.num_functions - 1
+        last = self.first_function_id + self.num_functions - 1
+        if not 1 <= self.first_function_id <= last <= limits.MAX_ID:
+            raise CorruptFileError.of("impossible function ids", f"samples, sample_id {self.sample_id}")
+        return self.first_function_id, last
 
 
 # Reading
@@ -117,7 +144,7 @@ def get_by_sha256(connection: Connection, sha256: str) -> Sample:
 def find(connection: Connection, *, sha256: str) -> Stored | None:
     """What is stored of a SHA-256, or `None`."""
     row = connection.execute(f"{_FIND} sha256 = ?", (sha256,)).fetchone()
-    return None if row is None else Stored(*row)
+    return None if row is None else _stored(row)
 
 
 def locate(connection: Connection, sample_id: int) -> Stored:
@@ -127,7 +154,7 @@ def locate(connection: Connection, sample_id: int) -> Stored:
         row = connection.execute(f"{_FIND} samples.sample_id = ?", (sample_id,)).fetchone()
     if row is None:
         raise NotFoundError.of("sample", sample_id)
-    return Stored(*row)
+    return _stored(row)
 
 
 def report_header(connection: Connection, sample_id: int) -> bytes:
@@ -140,7 +167,7 @@ def report_header(connection: Connection, sample_id: int) -> bytes:
         )
     checksum, blob = row
     try:
-        return codec.decode(codec.verify(blob, checksum))
+        return codec.decode(codec.JSON, blob, checksum)
     except codec.DecodeError as error:
         raise CorruptFileError.of(str(error), f"reports, sample_id {sample_id}") from error
 
@@ -186,16 +213,29 @@ def insert(connection: Connection, sha256: str, username: str) -> Stored:
 
 
 def put_analysis(
-    connection: Connection, stored: Stored, report: Report, first_function_id: int | None, *, rename: bool
+    connection: Connection,
+    stored: Stored,
+    report: Report,
+    first_function_id: int | None,
+    overrides: Mapping[str, object],
 ) -> None:
-    """Give a sample the analysis of a report in place of any it had; its name too, if it has none or with `rename`."""
+    """Give a sample the analysis of a report in place of any it had.
+
+    What the report does not know is left as it was: hashes and size always; the name, unless it is given; and when
+    the analysis joins media metadata, the family and what belongs to it.
+    """
     columns = {field: getattr(report, field) for field in _ANALYSIS}
+    unknown = {"md5", "sha1", "binary_size"}
+    if not stored.is_analyzed:
+        unknown |= {"family", "version", "component", "is_library"} - overrides.keys()
+    columns = {field: value for field, value in columns.items() if value or field not in unknown}
     columns["statistics"] = _to_json(report.statistics).decode()
     columns["base_addr"] = codec.signed(report.base_addr)
-    columns["binary_size"] = codec.signed(report.binary_size)
+    if report.binary_size:
+        columns["binary_size"] = codec.signed(report.binary_size)
     columns["num_functions"] = len(report.functions)
     columns["first_function_id"] = first_function_id
-    if rename or not stored.name:
+    if "name" in overrides or not stored.name:
         columns["name"] = report.name
         columns["extension"] = limits.extension_of(report.name)
     _set(connection, stored.sample_id, columns)
@@ -209,15 +249,17 @@ def put_media(connection: Connection, stored: Stored, media: Media) -> None:
     """Give a sample media metadata: what was given wins, what was found in the file fills what is missing."""
     found = {"name": media.found_name, "extension": media.found_extension} if not stored.name else {}
     columns: dict[str, object] = {**found, **media.given, "has_media": 1}
-    columns["media_info"] = _to_json(media.media_info).decode()
-    if not stored.is_analyzed:
-        columns.update(md5=media.md5, sha1=media.sha1, binary_size=media.size)
+    if media.media_info:
+        columns["media_info"] = _to_json(media.media_info).decode()
     _set(connection, stored.sample_id, columns)
+    connection.execute(_FILL_FROM_FILE, (media.md5, media.sha1, media.size, stored.sample_id))
     kept = connection.execute(
         "SELECT tag FROM sample_tags WHERE sample_id = ? ORDER BY position", (stored.sample_id,)
     ).fetchall()
     together = list(dict.fromkeys([*(tag for (tag,) in kept), *media.tags]))
-    _set_tags(connection, stored.sample_id, limits.tags(together))
+    if len(together) > limits.MAX_TAGS:
+        raise InvalidInputError.of("tags", f"at most {limits.MAX_TAGS} with those the sample has", together)
+    _set_tags(connection, stored.sample_id, together)
 
 
 def update(connection: Connection, sample_id: SampleId, changes: dict[str, Any]) -> None:
@@ -257,11 +299,19 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def _sample(row: tuple[Any, ...]) -> Sample:
-    values = list(row)
+def _stored(row: tuple[Any, ...]) -> Stored:
     try:
+        return msgspec.convert(row, Stored)
+    except msgspec.ValidationError as error:
+        raise CorruptFileError.of(f"a value cannot be read: {error}", f"samples, sample_id {row[0]}") from error
+
+
+def _sample(row: tuple[Any, ...]) -> Sample:
+    try:
+        # STRICT tables keep types apart only where nobody has tampered with the file.
+        values: list[Any] = list(msgspec.convert(row, _ROW))
         for position, convert in _CONVERSIONS:
             values[position] = convert(values[position])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise CorruptFileError.of(f"a value cannot be read: {error}", f"samples, sample_id {row[0]}") from error
     return Sample(*values)

@@ -70,7 +70,7 @@ def code(error: BaseException) -> int:
 
 def is_operational(error: BaseException) -> bool:
     """Whether the file or the machine is at fault, rather than the SQL."""
-    return code(error) in _OPERATIONAL or _is_bad_text(error)
+    return code(error) in _OPERATIONAL
 
 
 def translated(error: sqlite3.Error, path: str, timeout: float) -> SampleDBError:

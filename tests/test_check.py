@@ -58,11 +58,11 @@ FAULTS = {
     ),
     "a hash that is not the function's": (
         "UPDATE functions SET pic_hash = 5 WHERE function_id = 3",
-        "functions, function_id 3", True,
+        "disassembly, function_id 1", True,
     ),
     "a name that is not the function's": (
         "UPDATE functions SET name = 'planted' WHERE function_id = 3",
-        "functions, function_id 3", True,
+        "disassembly, function_id 1", True,
     ),
     "a report of another file": (
         "UPDATE samples SET sha256 = printf('%064d', 0) WHERE sample_id = 2",

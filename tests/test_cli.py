@@ -1,6 +1,7 @@
 """The command line, as real processes."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,15 @@ def test_errors_are_one_line_or_json_and_exit_with_1(path: Path, tmp_path: Path)
 @pytest.mark.parametrize("arguments", [["nope"], ["list"], ["add", "x"], ["show", "x"], ["list", "x", "--limit", "y"]])
 def test_usage_errors_exit_with_2(arguments: list[str]) -> None:
     assert run(*arguments).returncode == 2
+
+
+def test_control_sequences_in_the_schema_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "evil.sampledb"
+    sampledb.open(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute('CREATE VIEW "\x1b]0;owned\x07" AS SELECT 1')
+    connection.close()
+    assert "\x1b" not in run("schema", path).stdout
 
 
 def test_control_sequences_in_names_do_not_reach_the_terminal(tmp_path: Path) -> None:

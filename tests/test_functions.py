@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sampledb
-from sampledb import NotFoundError, SampleDB
-from sampledb.codec import FRAME_FUNCTIONS
+from sampledb import NotFoundError, SampleDB, frames
 from tests import strategies
 from tests.strategies import KERNEL, U64, function, instruction, report
 
@@ -67,7 +66,7 @@ def test_pages_are_slices(shared: SampleDB, start: int, limit: int, disassembly:
 @pytest.fixture(scope="module")
 def shared() -> SampleDB:
     """Three samples of 40 functions each, which fill two frames and half of a third."""
-    assert FRAME_FUNCTIONS < 40
+    assert frames.FUNCTIONS < 40
     db = sampledb.open(":memory:")
     for seed in "abc":
         db.add_sample(report(*(function(16 * number) for number in range(40)), seed=seed))
@@ -148,6 +147,13 @@ def test_of_two_functions_that_share_a_block_the_nearest_entry_below_is_found(db
     three = function(4000, {"4000": [instruction(4000)], "3000": tail})
     sample = db.add_sample(report(one, two, three))
     assert db.find_function(sample.sample_id, 3000).offset == 2000
+
+
+def test_a_user_address_in_a_kernel_driver_is_not_found(db: SampleDB) -> None:
+    sample = db.add_sample(report(*(function(KERNEL + 16 * number) for number in range(100))))
+    with pytest.raises(NotFoundError):
+        db.find_function(sample.sample_id, 0x401000)
+    assert db.find_function(sample.sample_id, KERNEL + 33).function_id == 3
 
 
 @given(strategies.reports(), st.data())

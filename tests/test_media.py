@@ -167,3 +167,27 @@ def test_the_rules_hold_for_media_too(field: str, value: Any) -> None:
             db.add_media(sha256="0" * 64, **{field: value})
         assert raised.value.details["field"] == field
         assert db.list_samples() == {}
+
+
+def test_joining_never_loses_what_is_known(db: SampleDB, folder: Path) -> None:
+    media = db.add_media(folder / "clip.wav")
+    db.update_sample(1, family_name="known", version="1", is_library=True, media_info={"own": 1})
+    joined = db.add_sample(report(sha256=media.sha256, binary_size=None))
+    assert (joined.md5, joined.sha1, joined.binary_size) == (media.md5, media.sha1, media.binary_size)
+    assert (joined.family, joined.version, joined.is_library, joined.media_info) == ("known", "1", True, {"own": 1})
+
+
+def test_a_file_fills_what_its_analysis_did_not_know(db: SampleDB, folder: Path) -> None:
+    content = (folder / "clip.wav").read_bytes()
+    db.add_sample(report(sha256=hashlib.sha256(content).hexdigest(), binary_size=None))
+    db.update_sample(1, media_info={"own": 1})
+    assert db.add_media(sha256=hashlib.sha256(content).hexdigest(), tags=["a"]).media_info == {"own": 1}
+    db.delete_sample(1)
+    db.add_sample(report(sha256=hashlib.sha256(content).hexdigest(), binary_size=None))
+    joined = db.add_media(folder / "clip.wav")
+    assert joined.md5 == hashlib.md5(content, usedforsecurity=False).hexdigest()
+    assert joined.binary_size == len(content)
+
+
+def test_a_given_name_gives_the_extension(db: SampleDB) -> None:
+    assert db.add_media(sha256="0" * 64, name="lost.TS").extension == "ts"

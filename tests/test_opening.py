@@ -232,7 +232,8 @@ def test_a_truncated_file_says_so(path: Path) -> None:
 def test_a_damaged_blob_says_where(path: Path) -> None:
     with raw(path) as connection:
         connection.execute(
-            "UPDATE disassembly SET frame = CAST(substr(frame, 1, 9) || x'00' || substr(frame, 11) AS BLOB)"
+            "UPDATE disassembly"
+            " SET frame = CAST(substr(frame, 1, 9) || substr(frame, 8, 4) || substr(frame, 14) AS BLOB)"
         )
     with sampledb.open(path) as db:
         with pytest.raises(CorruptFileError) as raised:
@@ -331,6 +332,175 @@ db.close()
     assert os.listdir(path.parent) == [path.name]  # noqa: PTH208
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform does not fork")
+def test_what_a_child_writes_stays_when_the_parent_closes_first(path: Path) -> None:
+    program = f"""
+import os, sampledb
+db = sampledb.open({str(path)!r})
+db.update_sample(1, notes="parent")
+started, closed = os.pipe(), os.pipe()
+child = os.fork()
+if child == 0:
+    db.list_samples()
+    os.write(started[1], b"x")
+    os.read(closed[0], 1)
+    for number in range(5):
+        db.add_media(sha256=str(number).zfill(64))
+    db.close()
+    os._exit(0)
+os.read(started[0], 1)
+db.close()
+os.write(closed[1], b"x")
+assert os.waitpid(child, 0)[1] == 0
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)
+    with sampledb.open(path) as db:
+        assert len(db.list_samples()) == 6
+        assert db.check(deep=True) == []
+    assert os.listdir(path.parent) == [path.name]  # noqa: PTH208
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform does not fork")
+def test_a_fork_waits_for_threads_that_write(path: Path) -> None:
+    program = f"""
+import os, threading, sampledb
+db = sampledb.open({str(path)!r}, timeout=30)
+done = threading.Event()
+def write():
+    while not done.is_set():
+        db.update_sample(1, notes="thread")
+threads = [threading.Thread(target=write) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for number in range(10):
+    child = os.fork()
+    if child == 0:
+        db.add_media(sha256=str(number).zfill(64))
+        db.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+done.set()
+for thread in threads:
+    thread.join()
+db.close()
+"""
+    # Python 3.12 warns of forks beside threads.
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    with sampledb.open(path) as db:
+        assert len(db.list_samples()) == 11
+
+
+def test_workers_of_a_process_pool_leave_one_file(path: Path) -> None:
+    program = f"""
+import multiprocessing, pickle, sampledb
+from concurrent.futures import ProcessPoolExecutor
+
+def add(pickled, number):
+    global db
+    if number < 2 or "db" not in globals():
+        db = pickle.loads(pickled)
+    return db.add_media(sha256=str(number).zfill(64)).sample_id
+
+if __name__ == "__main__":
+    pickled = pickle.dumps(sampledb.open({str(path)!r}))
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert len(set(pool.map(add, [pickled] * 10, range(10)))) == 10
+"""
+    script = path.parent / "pool.py"
+    script.write_text(program)
+    subprocess.run([sys.executable, str(script)], check=True, timeout=120)
+    script.unlink()
+    assert os.listdir(path.parent) == [path.name]  # noqa: PTH208
+
+
+def test_a_reader_that_outlives_the_writer_leaves_one_file(path: Path) -> None:
+    writer, reader = sampledb.open(path), sampledb.open(path, readonly=True)
+    writer.update_sample(1, notes="x")
+    assert reader.get_sample(1).notes == "x"
+    writer.update_sample(1, notes="y")
+    writer.close()
+    assert reader.get_sample(1).notes == "y"
+    reader.close()
+    assert os.listdir(path.parent) == [path.name]  # noqa: PTH208
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform does not kill")
+def test_readonly_never_looks_past_a_hot_journal(path: Path) -> None:
+    program = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("UPDATE samples SET version = 'uncommitted'")
+connection.execute("CREATE TABLE filler (a)")
+connection.executemany("INSERT INTO filler VALUES (?)", ((b"x" * 5000,) for _ in range(100)))
+os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", program, path], check=False, timeout=60)
+    assert path.with_name(path.name + "-journal").stat().st_size
+    with pytest.raises(ReadOnlyError):
+        sampledb.open(path, readonly=True)
+    with sampledb.open(path) as db:
+        assert db.get_sample(1).version == ""
+    with sampledb.open(path, readonly=True) as db:
+        assert db.get_sample(1).version == ""
+
+
+def test_a_view_that_plays_a_pragma_is_not_asked(path: Path) -> None:
+    with raw(path) as connection:
+        connection.execute(
+            "CREATE VIEW pragma_user_version AS "
+            "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) AS user_version FROM c"
+        )
+    with sampledb.open(path, readonly=True) as db:
+        assert db.get_sample(1).sample_id == 1
+
+
+# What somebody can write into a file with SQL alone, and what then says so.
+TAMPERED = {
+    "UPDATE samples SET first_function_id = 9223372036854775807": "0 functions are there of 1",
+    "UPDATE samples SET num_functions = 9223372036854775807": "1 functions are there of 9223372036854775807",
+    "UPDATE samples SET first_function_id = -1": "impossible function ids",
+    "UPDATE samples SET added_at = '2020-01-01'": "without a zone",
+    "UPDATE samples SET media_info = replace(printf('%.5000c', 'x'), 'x', '{\"a\":')": "cannot be read",
+    "UPDATE samples SET statistics = '[]'": "cannot be read",
+}
+
+
+@pytest.mark.parametrize("statement", TAMPERED)
+def test_values_that_cannot_be_ours_are_damage(path: Path, statement: str) -> None:
+    with raw(path) as connection:
+        connection.execute(statement)
+    with sampledb.open(path) as db:
+        call = db.get_report if "function" in statement else db.get_sample
+        with pytest.raises(CorruptFileError, match=TAMPERED[statement]):
+            call(1)
+        db.check(deep=True)
+
+
+@pytest.mark.parametrize("value", ["NULL", "'text'", "x'ff'", "1.5"])
+@pytest.mark.parametrize("column", ["functions.offset", "functions.name", "samples.name", "samples.first_function_id"])
+def test_cells_of_another_type_are_damage(path: Path, column: str, value: str) -> None:
+    table, _, name = column.partition(".")
+    with raw(path) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        (sql,) = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+        loose = sql.replace(") STRICT", ")").replace(" NOT NULL", " ")
+        loose = loose.replace("INTEGER", "BLOB").replace("TEXT", "BLOB")
+        loose = loose.replace("BLOB PRIMARY KEY", "INTEGER PRIMARY KEY")
+        connection.execute("UPDATE sqlite_schema SET sql = ? WHERE name = ?", (loose, table))
+    with raw(path) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute(f'UPDATE {table} SET "{name}" = {value}')  # noqa: S608
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_schema SET sql = ? WHERE name = ?", (sql, table))
+    with sampledb.open(path) as db:
+        assert db.check(deep=True) != [] or (value == "'text'" and name == "name")
+        for call in (db.get_sample, db.list_functions, db.get_report, lambda each: db.find_function(each, 4096)):
+            with contextlib.suppress(sampledb.SampleDBError):
+                call(1)
+
+
 def test_processes_may_create_one_file_together(tmp_path: Path) -> None:
     path = tmp_path / "together.sampledb"
     program = (
@@ -411,12 +581,24 @@ def test_a_backup_is_whole_and_appears_at_once(path: Path, tmp_path: Path) -> No
         db.backup(tmp_path / "copy")
         with pytest.raises(InvalidInputError, match="no file is"):
             db.backup(tmp_path / "copy")
-        with pytest.raises(StorageError):
+        with pytest.raises(StorageError, match="No such file") as raised:
             db.backup(tmp_path / "no" / "folder")
+        assert raised.value.details["path"] == str(tmp_path / "no" / "folder")
         with sampledb.open(tmp_path / "copy", readonly=True) as copy:
             assert copy.get_sample(1) == db.get_sample(1)
             assert copy.check(deep=True) == []
     assert sorted(os.listdir(tmp_path)) == ["copy", path.name]  # noqa: PTH208
+
+
+def test_a_backup_waits_no_longer_than_the_timeout(path: Path, tmp_path: Path) -> None:
+    # With the library that the store uses: POSIX locks of another one in the same process would not count.
+    connection = sqlite.sqlite3.connect(path)
+    with sampledb.open(path, timeout=0.2) as db:
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(BusyError):
+            db.backup(tmp_path / "copy")
+        connection.close()
+    assert os.listdir(tmp_path) == [path.name]  # noqa: PTH208
 
 
 def test_compact_gives_back_the_space_of_what_was_deleted(filled_path: Path, tmp_path: Path) -> None:

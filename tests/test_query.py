@@ -58,6 +58,7 @@ STATEMENTS = [
     "SELECT",
     "SELECT nope FROM samples",
     "SELECT ?",
+    "SELECT CAST(x'ff' AS TEXT)",
     "SELECT 1\0",
     "\ud800",
     "",
@@ -80,6 +81,13 @@ def test_what_is_no_reading_statement_is_refused(one: SampleDB, statement: str, 
 def test_parameters_that_sqlite_cannot_hold_are_refused(one: SampleDB, parameter: object) -> None:
     with pytest.raises(InvalidInputError):
         one.query("SELECT ?", [parameter])
+
+
+def test_parameters_may_come_from_the_store_itself() -> None:
+    with sampledb.open(":memory:") as db:
+        assert db.query("SELECT ? AS n", (len(db.list_samples()) for _ in "a")) == [{"n": 0}]
+        with pytest.raises(InvalidInputError, match="params must be"):
+            db.query("SELECT 1", 5)  # type: ignore[arg-type]
 
 
 def test_sql_must_be_text(one: SampleDB) -> None:

@@ -263,3 +263,77 @@ def test_msgspec_and_python_read_the_same_numbers_from_a_real_report(reports: di
     # What get_report() relies on: it parses with msgspec what users compare with Python's parser.
     for path in reports.values():
         assert msgspec.json.decode(path.read_bytes()) == json.loads(path.read_bytes())
+
+
+def test_a_report_with_many_keys_and_one_twice_is_refused_at_once(memory: SampleDB) -> None:
+    keys = ",".join(f'"k{number}":1' for number in range(200_000))
+    text = json.dumps(report())[:-1] + f', "x": {{{keys}, "z": 1, "z": 2}}}}'
+    with pytest.raises(InvalidInputError, match='"z" twice'):
+        memory.add_sample(text.encode())
+
+
+def test_a_huge_key_does_not_make_a_huge_error(memory: SampleDB) -> None:
+    key = json.dumps("k" * 10**6)
+    with pytest.raises(InvalidInputError) as raised:
+        memory.add_sample((json.dumps(report())[:-1] + f", {key}: 1, {key}: 2}}").encode())
+    assert len(json.dumps(raised.value.to_dict())) < 2000
+
+
+@pytest.mark.parametrize("tail", [b',"\\u0061":"\xff"}', b',"\\u0061":1,"x":' + b"1" * 5000 + b"}"])
+def test_faults_behind_escaped_keys_are_ours(db: SampleDB, tail: bytes) -> None:
+    good = report(function(16), seed="after")
+    bad = json.dumps(report(function(16))).encode()[:-1] + tail
+    assert [outcome.status for outcome in db.add_samples([bad, good])] == ["failed", "added"]
+
+
+class Broken:
+    """An object whose `toDict` fails."""
+
+    def toDict(self) -> dict[str, Any]:  # noqa: N802 - SMDA's name
+        raise KeyError("no luck")
+
+
+@pytest.mark.parametrize("given", [Broken(), Broken, SmdaReport])
+def test_an_object_that_cannot_be_asked_is_refused(memory: SampleDB, given: Any) -> None:
+    with pytest.raises(InvalidInputError, match="toDict"):
+        memory.add_sample(given)
+
+
+@pytest.mark.parametrize("given", ["ab", b"ab", {"a": 1}, 5, None])
+def test_what_is_no_list_of_reports_is_refused(memory: SampleDB, given: Any) -> None:
+    with pytest.raises(InvalidInputError, match="reports must be"):
+        memory.add_samples(given)
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("where", ["report", "function", "stringrefs"])
+def test_what_is_accepted_can_be_read_from_deep_within_a_program(memory: SampleDB, where: str) -> None:
+    def given(depth: int) -> dict[str, Any]:
+        deep = function(16)
+        deep["unknown" if where == "function" else "stringrefs"] = nested(depth if where != "report" else 1)
+        return report(deep, seed=where, x=nested(depth if where == "report" else 1))
+
+    with pytest.raises(InvalidInputError, match="nested"):
+        memory.add_sample(given(250))
+    sample = memory.add_sample(given(150))
+
+    def read(frames: int) -> dict[str, Any]:
+        return read(frames - 1) if frames else memory.get_report(sample.sample_id)
+
+    assert read(500) == given(150)
+
+
+def test_weights_that_add_up_to_infinity_are_refused(memory: SampleDB) -> None:
+    with pytest.raises(InvalidInputError, match="finite"):
+        memory.add_sample(report(function(1, binweight=1e308), function(9, binweight=1e308), seed="inf"))
+
+
+def test_a_device_without_end_is_refused(memory: SampleDB) -> None:
+    with pytest.raises(InvalidInputError):
+        memory.add_sample("/dev/zero")
