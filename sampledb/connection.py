@@ -79,13 +79,17 @@ class Connections:
     def reading(self) -> Iterator[Connection]:
         """A connection for one SELECT, which sees the file at one moment."""
         connection = None
-        with self._border():
-            try:
-                connection = self._take()
-                yield connection
-            finally:
-                if connection is not None:
-                    self._give_back(connection)
+        try:
+            connection = self._take()
+            yield connection
+        except sqlite3.Error as error:
+            raise sqlite.translated(error, self.path, self.timeout) from error
+        except CorruptFileError as error:
+            error.details.setdefault("path", self.path)
+            raise
+        finally:
+            if connection is not None:
+                self._give_back(connection)
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
@@ -212,7 +216,8 @@ class Connections:
             self._in_use -= 1
             if connection is not None and not self.closed:
                 self._idle.append(connection)
-            self._changed.notify_all()
+            if self._is_forking:
+                self._changed.notify_all()
             return self.closed
 
     # Forks
@@ -389,7 +394,7 @@ class Connections:
 
     @contextmanager
     def _border(self) -> Iterator[None]:
-        """Where SQLite's errors become ours, the cause kept and the file named."""
+        """As in `reading`, which has this inside it because every call goes through there."""
         try:
             yield
         except sqlite3.Error as error:

@@ -409,7 +409,9 @@ class _Reader:
         codes = _slices(frame.code[begin // 2 : (end + 1) // 2].hex()[begin % 2 :], lengths)
         mnemonics = map(frame.mnemonics.__getitem__, frame.mnemonic_of[inside])
         operands = self._operands[position].split("\n")
-        instructions = [list(fields) for fields in zip(addresses, codes, mnemonics, operands, strict=True)]
+        fields = zip(addresses, codes, mnemonics, operands, strict=True)
+        # Four names, because list(fields) would take twice as long.
+        instructions = [[address, code, mnemonic, operand] for address, code, mnemonic, operand in fields]
         return [addresses[bound] for bound in bounds[:-1]], _slices(instructions, counts)
 
     def _outrefs(self, row: Row) -> dict[str, list[int]]:

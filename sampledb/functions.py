@@ -5,17 +5,17 @@ a page of it needs no sorting, and no index but the primary key.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
 
 import msgspec
 
 from sampledb import codec, frames, limits
+from sampledb.codec import MASK
 from sampledb.connection import Connection
 from sampledb.errors import CorruptFileError, InvalidInputError
-from sampledb.model import Function, FunctionId, Problem, SampleId
+from sampledb.model import Function, Problem
 from sampledb.reports import FunctionRow, block_range, function_row
 
 _FIELDS: Final = [field for field in Function.__struct_fields__ if field != "disassembly"]
@@ -40,6 +40,15 @@ _INSERT: Final = f"""
 INSERT INTO functions (function_id, sample_id, {_STORED})
 VALUES (?, ?, {", ".join("?" * len(FunctionRow.__struct_fields__))})"""  # noqa: S608
 
+# What compact() holds in one transaction: a few megabytes, some seconds of work.
+_FRAMES_AT_ONCE: Final = 256
+_SOME_FRAMES: Final = """
+SELECT first_function_id, checksum, frame
+FROM disassembly
+WHERE first_function_id > ?
+ORDER BY first_function_id
+LIMIT ?"""
+
 # Addresses are compared as the signed integers they are stored as; where only one of the two has the top bit, as
 # floats, with room for their rounding.
 _AROUND: Final = """
@@ -52,8 +61,6 @@ WHERE function_id BETWEEN :first AND :last
            >= abs("offset" - :address + 18446744073709551616.0 * (("offset" < 0) - (:address < 0)))
       END"""
 
-_Columns = tuple[FunctionId, SampleId, int, str, int, int, float, int | None]
-_converted = partial(msgspec.convert, type=_Columns)
 _to_json = msgspec.json.Encoder().encode
 
 
@@ -64,7 +71,7 @@ def select(
     connection: Connection, first: int, last: int, *, limit: int = -1, disassembly: bool = False
 ) -> list[Function]:
     """The functions with ids from `first` to `last`, both inclusive, in id order; at most `limit` if not negative."""
-    functions = list(map(_function, connection.execute(_RANGE, (first, last, limit))))
+    functions = _functions(connection.execute(_RANGE, (first, last, limit)))
     return _with_disassembly(connection, functions) if disassembly and functions else functions
 
 
@@ -78,7 +85,7 @@ def get(connection: Connection, sample_id: int, function_id: int) -> Function | 
     *fields, first, checksum, frame = row
     if frame is None:
         raise _corrupt("there is no disassembly", function_id)
-    return _decoded(first, checksum, frame, [_function(fields)])[0]
+    return _decoded(first, checksum, frame, _functions([fields]))[0]
 
 
 def with_pic_hash(connection: Connection, pic_hash: int) -> list[Function]:
@@ -87,7 +94,7 @@ def with_pic_hash(connection: Connection, pic_hash: int) -> list[Function]:
         f"SELECT {_COLUMNS} FROM functions WHERE pic_hash = ? ORDER BY function_id",  # noqa: S608
         (codec.signed(pic_hash),),
     )
-    return [_function(row) for row in rows]
+    return _functions(rows)
 
 
 def containing(connection: Connection, first: int, last: int, address: int) -> Function | None:
@@ -135,7 +142,7 @@ def differences(connection: Connection, first: int, last: int) -> Iterator[Probl
         if start != expected:
             yield Problem(f"the frame should begin at function_id {expected}", where)
         expected = start + _length(start, checksum, frame)
-        functions = [_function(row) for row in connection.execute(_RANGE, (start, expected - 1, -1))]
+        functions = _functions(connection.execute(_RANGE, (start, expected - 1, -1)))
         stored = connection.execute(_ROWS, (start, expected - 1)).fetchall()
         if len(functions) < expected - start:
             yield Problem(f"the frame holds {expected - start} functions, but there are {len(functions)}", where)
@@ -174,43 +181,62 @@ def _with_disassembly(connection: Connection, functions: Sequence[Function]) -> 
 def _decoded(first: int, checksum: object, frame: object, functions: Sequence[Function]) -> list[Function]:
     """Functions with their disassembly, which the frame that begins with the id `first` holds."""
     rows = [frames.Row(each.offset, each.name, each.binweight, each.pic_hash) for each in functions]
+    content = _content(first, checksum, frame)
     try:
-        content = codec.decode(codec.FRAME, frame, checksum)
         found = frames.decode(content, rows, functions[0].function_id - first if functions else 0)
-    except (codec.DecodeError, frames.FrameError) as error:
+    except frames.FrameError as error:
         raise _corrupt(str(error), first) from error
     return list(map(_whole, functions, found))
 
 
 def _length(first: int, checksum: object, frame: object) -> int:
     try:
-        return frames.length(codec.decode(codec.FRAME, frame, checksum))
-    except (codec.DecodeError, frames.FrameError) as error:
+        return frames.length(_content(first, checksum, frame))
+    except frames.FrameError as error:
         raise _corrupt(str(error), first) from error
 
 
-def _function(row: Sequence[Any]) -> Function:
+def _content(first: int, checksum: object, frame: object) -> bytes:
     try:
+        return codec.decode(codec.FRAME, frame, checksum)
+    except codec.DecodeError as error:
+        raise _corrupt(str(error), first) from error
+
+
+def _functions(rows: Iterable[Sequence[Any]]) -> list[Function]:
+    try:
+        return [
+            Function(
+                function_id,
+                sample_id,
+                offset & MASK,
+                name,
+                num_blocks,
+                num_instructions,
+                binweight,
+                None if pic_hash is None else pic_hash & MASK,
+            )
+            for function_id, sample_id, offset, name, num_blocks, num_instructions, binweight, pic_hash in rows
+        ]
+    except TypeError as error:
         # STRICT tables keep types apart only where nobody has tampered with the file.
-        function_id, sample_id, offset, name, num_blocks, num_instructions, binweight, pic_hash = _converted(row)
-    except msgspec.ValidationError as error:
-        raise CorruptFileError.of(f"a value cannot be read: {error}", f"functions, function_id {row[0]}") from error
-    return Function(
-        function_id,
-        sample_id,
-        codec.unsigned(offset),
-        name,
-        num_blocks,
-        num_instructions,
-        binweight,
-        None if pic_hash is None else codec.unsigned(pic_hash),
-    )
+        raise CorruptFileError.of(f"a value cannot be read: {error}", "functions") from error
 
 
 def _whole(function: Function, disassembly: dict[str, Any]) -> Function:
     if disassembly.get("offset") != function.offset or not isinstance(disassembly.get("blocks"), dict):
         raise _corrupt("the disassembly belongs to another function", function.function_id)
-    return msgspec.structs.replace(function, disassembly=disassembly)
+    return Function(
+        function.function_id,
+        function.sample_id,
+        function.offset,
+        function.name,
+        function.num_blocks,
+        function.num_instructions,
+        function.binweight,
+        function.pic_hash,
+        disassembly,
+    )
 
 
 def _corrupt(what: str, function_id: int) -> CorruptFileError:
@@ -245,6 +271,20 @@ def insert(
         "INSERT INTO disassembly (first_function_id, checksum, frame) VALUES (?, ?, ?)",
         ((first + start, codec.checksum(frame), frame) for start, frame in frames),
     )
+
+
+def compact(connection: Connection, after: int) -> int | None:
+    """Compress some frames harder, beginning behind the id `after`; the id of the last, or `None` at the end."""
+    rows = connection.execute(_SOME_FRAMES, (after, _FRAMES_AT_ONCE)).fetchall()
+    loose = [
+        (first, _content(first, checksum, frame)) for first, checksum, frame in rows if not codec.is_compact(frame)
+    ]
+    blobs = codec.encode_many(codec.FRAME, [content for _, content in loose], compact=True)
+    connection.executemany(
+        "UPDATE disassembly SET checksum = ?, frame = ? WHERE first_function_id = ?",
+        [(codec.checksum(blob), blob, first) for (first, _), blob in zip(loose, blobs, strict=True)],
+    )
+    return rows[-1][0] if rows else None
 
 
 def _stored(row: FunctionRow) -> tuple[int, str, int, int, float, int | None, int, int]:

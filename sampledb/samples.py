@@ -1,6 +1,5 @@
 """The tables `samples`, `sample_tags` and `reports`: rows in, frozen Samples out."""
 
-import types
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -70,13 +69,6 @@ def _time(text: str) -> datetime:
     return time
 
 
-# How values lie in their columns, in the order of the fields.
-_COLUMN_TYPES: Final[dict[str, Any]] = {"notes": str | None, "bitness": int | None, "binweight": float}
-_INTEGERS: Final = {"sample_id", "is_library", "base_addr", "binary_size", "num_functions"}
-_ROW: Final = types.GenericAlias(
-    tuple, tuple(_COLUMN_TYPES.get(field, int if field in _INTEGERS else str) for field in _FIELDS)
-)
-
 # How values leave their columns, by position; all others are as SQLite gives them.
 _CONVERSIONS: Final[tuple[tuple[int, Callable[[Any], object]], ...]] = (
     (_FIELDS.index("tags"), _strings),
@@ -96,18 +88,22 @@ class Stored(NamedTuple):
     name: str
     is_analyzed: int
     has_media: int
-    first_function_id: int | None
-    num_functions: int
+    first_function_id: Any  # int | None, unless somebody has tampered with the file: STRICT binds only SQLite
+    num_functions: Any  # int
 
     @property
     def function_ids(self) -> tuple[int, int]:
         """The first and the last id of its functions; an empty range for none."""
-        if self.first_function_id is None:
+        first, count = self.first_function_id, self.num_functions
+        if first is None:
             return 1, 0
-        last = self.first_function_id + self.num_functions - 1
-        if not 1 <= self.first_function_id <= last <= limits.MAX_ID:
+        if (
+            not isinstance(first, int)
+            or not isinstance(count, int)
+            or not (1 <= first < first + count <= limits.MAX_ID + 1)
+        ):
             raise CorruptFileError.of("impossible function ids", f"samples, sample_id {self.sample_id}")
-        return self.first_function_id, last
+        return first, first + count - 1
 
 
 # Reading
@@ -144,7 +140,7 @@ def get_by_sha256(connection: Connection, sha256: str) -> Sample:
 def find(connection: Connection, *, sha256: str) -> Stored | None:
     """What is stored of a SHA-256, or `None`."""
     row = connection.execute(f"{_FIND} sha256 = ?", (sha256,)).fetchone()
-    return None if row is None else _stored(row)
+    return None if row is None else Stored(*row)
 
 
 def locate(connection: Connection, sample_id: int) -> Stored:
@@ -154,7 +150,7 @@ def locate(connection: Connection, sample_id: int) -> Stored:
         row = connection.execute(f"{_FIND} samples.sample_id = ?", (sample_id,)).fetchone()
     if row is None:
         raise NotFoundError.of("sample", sample_id)
-    return _stored(row)
+    return Stored(*row)
 
 
 def report_header(connection: Connection, sample_id: int) -> bytes:
@@ -274,6 +270,23 @@ def update(connection: Connection, sample_id: SampleId, changes: dict[str, Any])
         _set_tags(connection, sample_id, tags)
 
 
+def compact(connection: Connection, after: int) -> int | None:
+    """Compress the report behind the id `after` harder; its id, or `None` at the end."""
+    row = connection.execute(
+        "SELECT sample_id, report FROM reports WHERE sample_id > ? ORDER BY sample_id LIMIT 1", (after,)
+    ).fetchone()
+    if row is None:
+        return None
+    sample_id, blob = row
+    if not codec.is_compact(blob):
+        (smaller,) = codec.encode_many(codec.JSON, [report_header(connection, sample_id)], compact=True)
+        connection.execute(
+            "UPDATE reports SET checksum = ?, report = ? WHERE sample_id = ?",
+            (codec.checksum(smaller), smaller, sample_id),
+        )
+    return int(sample_id)
+
+
 def delete(connection: Connection, sample_id: SampleId) -> None:
     """Delete a sample whose functions are gone, with its tags and its report."""
     connection.execute("DELETE FROM samples WHERE sample_id = ?", (sample_id,))
@@ -299,17 +312,9 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def _stored(row: tuple[Any, ...]) -> Stored:
-    try:
-        return msgspec.convert(row, Stored)
-    except msgspec.ValidationError as error:
-        raise CorruptFileError.of(f"a value cannot be read: {error}", f"samples, sample_id {row[0]}") from error
-
-
 def _sample(row: tuple[Any, ...]) -> Sample:
     try:
-        # STRICT tables keep types apart only where nobody has tampered with the file.
-        values: list[Any] = list(msgspec.convert(row, _ROW))
+        values = list(row)
         for position, convert in _CONVERSIONS:
             values[position] = convert(values[position])
     except (TypeError, ValueError, RecursionError) as error:

@@ -609,8 +609,14 @@ def test_compact_gives_back_the_space_of_what_was_deleted(filled_path: Path, tmp
         for sample_id in list(db.list_samples())[1:]:
             db.delete_sample(sample_id)
         assert db.stats().free_bytes > 0
+        bytes_before = db.stats().disassembly_bytes
         db.compact()
         assert db.stats().free_bytes == 0
+        assert db.stats().disassembly_bytes < bytes_before
+        assert db.check(deep=True) == []
+        smallest = db.stats()
+        db.compact()
+        assert db.stats() == smallest
         assert db.get_report(kept) == before
         with pytest.raises(ConflictError):
             db.add_sample(before)
