@@ -1,4 +1,4 @@
-"""Connections to one file: opening, pragmas, transactions, journal mode, and the border for SQLite's errors.
+"""Connections to one file: transactions, threads and forks, journal mode, and the border for SQLite's errors.
 
 Nothing above this module sees an exception of `sqlite3`, and nothing below it knows of threads or forks.
 
@@ -16,34 +16,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from sampledb import schema, sqlite
+from sampledb import opening, sqlite
 from sampledb.errors import (
     BusyError,
     ClosedError,
     CorruptFileError,
     InvalidInputError,
-    NewerFormatError,
     StorageError,
 )
 from sampledb.limits import MEMORY
 from sampledb.sqlite import WAL_IS_SAFE, sqlite3
 
 Connection = sqlite3.Connection
-
-_PRAGMAS: Final = (
-    "PRAGMA foreign_keys = ON",
-    # In WAL the same as FULL; with a rollback journal it also syncs the folder, without which a power cut
-    # can bring a deleted journal, and so the state before the commit, back.
-    "PRAGMA synchronous = EXTRA",
-    # A file may come from a stranger: SQL planted in its schema gets no function that could do harm,
-    # and cells are checked before they are believed.
-    "PRAGMA trusted_schema = OFF",
-    "PRAGMA cell_size_check = ON",
-    # One large report must not leave a WAL of its size until the handle closes.
-    "PRAGMA journal_size_limit = 16777216",
-)
 
 
 class Connections:
@@ -96,7 +82,7 @@ class Connections:
         """A connection for several SELECTs that see the file at one moment. Be brief: it holds back checkpoints."""
         with self.reading() as connection:
             connection.execute("BEGIN")
-            with _ending(connection, "ROLLBACK"):
+            with opening.ending(connection, "ROLLBACK"):
                 yield connection
 
     @contextmanager
@@ -104,7 +90,7 @@ class Connections:
         """A connection inside BEGIN IMMEDIATE: committed at the end, rolled back on any exception."""
         with self.maintaining() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            with _ending(connection, "COMMIT"):
+            with opening.ending(connection, "COMMIT"):
                 self._refuse_unsafe_wal(connection)
                 yield connection
 
@@ -249,107 +235,28 @@ class Connections:
 
     def _open_first(self) -> Connection:
         try:
-            connection = self._connect()
-            self._recognise(connection)
+            return self._recognised()
         except sqlite3.OperationalError as error:
-            if not self._may_be_immutable(error):
+            if not self.readonly or not opening.must_be_immutable(self.path, error):
                 raise
             self._immutable = True
-            connection = self._connect()
-            self._recognise(connection)
-        return connection
+            return self._recognised()
 
-    def _may_be_immutable(self, error: sqlite3.Error) -> bool:
-        """Whether this is a closed file in WAL mode that cannot have its `-shm`, as on a read-only file system."""
-        if not self.readonly or sqlite.code(error) not in {sqlite.CANTOPEN, sqlite.READONLY}:
-            return False
+    def _recognised(self) -> Connection:
+        connection = self._connect()
         try:
-            with Path(self.path).open("rb") as file:
-                header = file.read(20)
-        except OSError:
-            return False
-        # A hot journal or WAL holds what the file needs to be whole, and immutable would not look at it.
-        return header[18:20] == b"\2\2" and not any(_size(self.path + suffix) for suffix in ("-wal", "-journal"))
+            if opening.recognise(connection, self.path, readonly=self.readonly):
+                self._set_journal_mode(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _connect(self) -> Connection:
-        connection = sqlite3.connect(
-            self._uri(),
-            uri=True,
-            timeout=self.timeout,
-            isolation_level=None,  # transactions begin where we say so
-            check_same_thread=False,  # the pool gives a connection to one thread at a time
-        )
-        try:
-            for pragma in _PRAGMAS:
-                connection.execute(pragma)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _uri(self) -> str:
-        if self.path == MEMORY:
-            return "file::memory:"
-        mode = "ro" if self.readonly else "rwc"
-        return f"{Path(self.path).as_uri()}?mode={mode}{'&immutable=1' if self._immutable else ''}"
-
-    def _recognise(self, connection: Connection) -> None:
-        """Accept a file of ours, make an empty one ours, upgrade an older one, refuse all others."""
-        try:
-            # In a transaction, because another process may be creating the file between two answers.
-            connection.execute("BEGIN")
-            with _ending(connection, "ROLLBACK"):
-                state = self._state(connection)
-            if state != "current":
-                self._create_or_upgrade(connection, state)
-            _refuse(self._cut_off(connection) or schema.fault(connection))
-        except BaseException:
-            connection.close()
-            raise
-
-    def _cut_off(self, connection: Connection) -> str:
-        """SQLite notices missing pages by itself, but takes what is missing of the last one for zeros."""
-        if self.path == MEMORY or _size(self.path + "-wal"):
-            return ""
-        ((page_size,),) = connection.execute("PRAGMA page_size")
-        return "the last page is cut off" if _size(self.path) % page_size else ""
+        return opening.connect(self.path, readonly=self.readonly, timeout=self.timeout, immutable=self._immutable)
 
     def _has_wal(self) -> bool:
         return os.path.exists(self.path + "-wal")  # noqa: PTH110 - called at every read of a readonly handle
-
-    def _create_or_upgrade(self, connection: Connection, state: str) -> None:
-        if self.readonly:
-            if state == "empty":
-                raise sqlite.not_ours_error(self.path, "it is empty")
-            raise sqlite.read_only_error(self.path, "it has an older format, and must be opened for writing once")
-        # Asked again under the lock: another process may be creating the same file.
-        connection.execute("BEGIN IMMEDIATE")
-        with _ending(connection, "COMMIT"):
-            state = self._state(connection)
-            # SQLite takes a file of a few bytes for an empty database, and would write over them.
-            if state == "empty" and self.path != MEMORY and _size(self.path):
-                raise sqlite.not_ours_error(self.path, "another program's file")
-            if state != "current":
-                schema.migrate(connection)
-        self._set_journal_mode(connection)
-
-    def _state(self, connection: Connection) -> str:
-        """`empty`, `older` or `current`; an error for a file that is neither ours nor empty."""
-        # Not the functions pragma_…(): a view of that name, planted in the file, would answer for them.
-        application_id, version = (
-            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-        )
-        ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
-        if application_id == version == tables == 0:
-            return "empty"
-        if application_id != schema.APPLICATION_ID:
-            raise sqlite.not_ours_error(self.path, "another program's SQLite database")
-        if version > schema.FORMAT_VERSION:
-            raise NewerFormatError(
-                f"{self.path} has format {version}; this sampledb reads up to {schema.FORMAT_VERSION}. Upgrade it.",
-                {"path": self.path, "found": version, "supported": schema.FORMAT_VERSION},
-            )
-        return "current" if version == schema.FORMAT_VERSION else "older"
 
     def _set_journal_mode(self, connection: Connection) -> None:
         """Before the first write: WAL where it is safe; where not, away from the WAL that another SQLite left."""
@@ -407,24 +314,6 @@ class Connections:
         return sqlite.busy_error(self.path, why, self.timeout)
 
 
-@contextmanager
-def _ending(connection: Connection, end: str) -> Iterator[None]:
-    """End a transaction with `end`; on any exception, KeyboardInterrupt too, roll it back."""
-    try:
-        yield
-        connection.execute(end)
-    except BaseException:
-        # SQLite has rolled back by itself where the disk is full or fails.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _refuse(fault: str) -> None:
-    if fault:
-        raise CorruptFileError.of(fault, "the file as a whole")
-
-
 def _copy(connection: Connection, path: Path) -> None:
     copy = sqlite3.connect(path, isolation_level=None)
     try:
@@ -448,14 +337,6 @@ def file_statistics(connection: Connection) -> dict[str, Any]:
         "journal_mode": pragma("journal_mode"),
         "sqlite_version": sqlite.VERSION,
     }
-
-
-def _size(path: str) -> int:
-    """Bytes; 0 for a file that is not there, or was removed this moment."""
-    try:
-        return Path(path).stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 _all: "weakref.WeakSet[Connections]" = weakref.WeakSet()

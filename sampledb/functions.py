@@ -16,7 +16,7 @@ from sampledb.codec import MASK
 from sampledb.connection import Connection
 from sampledb.errors import CorruptFileError, InvalidInputError
 from sampledb.model import Function, Problem
-from sampledb.reports import FunctionRow, block_range, function_row
+from sampledb.xcfg import FunctionRow, block_range, function_row
 
 _FIELDS: Final = [field for field in Function.__struct_fields__ if field != "disassembly"]
 _COLUMNS: Final = ", ".join(f'functions."{field}"' for field in _FIELDS)

@@ -11,7 +11,7 @@ from smda.Disassembler import Disassembler
 
 import sampledb
 from sampledb import SampleDB
-from tests import binaries
+from tests import binaries, strategies
 
 # Property tests write to real files, whose speed is the disk's: no deadline decides a test.
 settings.register_profile(
@@ -78,3 +78,12 @@ def filled(filled_path: Path) -> Iterator[SampleDB]:
     """All reports in a read-only store."""
     with sampledb.open(filled_path, readonly=True) as db:
         yield db
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A closed file with one sample of one function."""
+    path = tmp_path / "one.sampledb"
+    with sampledb.open(path) as db:
+        db.add_sample(strategies.report(strategies.function(4096)))
+    return path

@@ -24,10 +24,10 @@ FLOORS = [
     {"checks"},
     {"functions", "samples"},
     {"connection", "media", "reports"},
-    {"schema", "sqlite"},
-    {"limits"},
+    {"opening", "xcfg"},
+    {"documents", "schema", "sqlite"},
+    {"limits", "frames"},
     {"model"},
-    {"frames"},
     {"codec", "errors", "smda"},
 ]
 

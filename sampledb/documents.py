@@ -1,0 +1,125 @@
+"""JSON from strangers, read strictly: whatever is wrong with it is an InvalidInputError that names the place."""
+
+import json
+import os
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from sampledb import limits
+from sampledb.errors import MAX_VALUE, InvalidInputError, shorten
+
+# The largest report that SMDA can be expected to make of an image of its MAX_IMAGE_SIZE; a path to something
+# endless ends here.
+MAX_BYTES: Final = 2 * 1024**3
+
+_T = TypeVar("_T")
+_Data = TypeVar("_Data")
+
+_parse = msgspec.json.Decoder().decode
+_unparse = msgspec.json.Encoder().encode
+_parse_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
+
+
+def read(source: object) -> bytes:
+    """The compact JSON of a report given as a dict, JSON bytes, a path, or an object with `toDict()`."""
+    return _compact(_json(source))
+
+
+def _json(source: object) -> bytes:
+    if hasattr(source, "toDict"):
+        try:
+            source = source.toDict()
+        except Exception as error:  # the object is not ours, nor what it raises
+            raise InvalidInputError.in_report("$", f"toDict() failed: {error!r}") from error
+    if isinstance(source, dict):
+        return _dumped(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    if isinstance(source, str | os.PathLike):
+        return _contents(source)
+    raise InvalidInputError.of("smda_report", "a dict, JSON bytes, a path or an SmdaReport", source)
+
+
+def _dumped(report: dict[Any, Any]) -> bytes:
+    # Not msgspec, which would quietly turn NaN into null and bytes into text.
+    try:
+        return json.dumps(report, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError.in_report("$", f"cannot be JSON: {error}") from error
+
+
+def _contents(path: str | os.PathLike[str]) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            # A device may have no end.
+            size = 0 if stat.S_ISCHR(os.fstat(file.fileno()).st_mode) else MAX_BYTES + 1
+            data = file.read(size)
+    except (OSError, ValueError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidInputError.of("smda_report", f"a file that can be read ({reason})", repr(path)) from error
+    return data
+
+
+def _compact(data: bytes) -> bytes:
+    if len(data) > MAX_BYTES:
+        raise InvalidInputError.in_report("$", f"is longer than {MAX_BYTES} bytes")
+    try:
+        return msgspec.json.format(data, indent=-1)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError.in_report("$", f"is not JSON: {error}") from error
+
+
+def typed(parse: Callable[[_Data], _T], data: _Data, path: str) -> _T:
+    """`parse(data)`; what msgspec finds wrong stands at `path` or below."""
+    try:
+        return parse(data)
+    except (ValueError, RecursionError) as error:
+        rule, _, place = str(error).partition(" - at `$")
+        place = path + place.rstrip("`")
+        missing = _MISSING.match(rule)
+        if missing:
+            raise InvalidInputError.in_report(f"{place}.{missing[1]}", "is missing") from error
+        raise InvalidInputError.in_report(place, rule) from error
+
+
+def members(data: bytes | Raw, path: str) -> dict[str, Raw]:
+    """The members of a JSON object, not parsed any further; a key that stands twice is an error."""
+    found = typed(_parse_members, data, path)
+    # `{"key":value,…}`: escapes in a key, or a second one like it, make the text longer than its members are.
+    length = 1 + sum(len(key.encode()) + len(memoryview(value)) + 4 for key, value in found.items())
+    if len(memoryview(data)) > max(length, 2):
+        _refuse_duplicates_slowly(bytes(data), path)
+    return found
+
+
+def refuse_duplicates(data: bytes, path: str) -> None:
+    """Parse `data` and write it again: where a key stands twice, the first is lost, and the bytes differ."""
+    value = typed(_parse, data, path)
+    if not limits.is_shallow(data) and limits.json_fault(value):
+        raise InvalidInputError.in_report(path, f"is nested more than {limits.MAX_JSON_DEPTH} deep")
+    if _unparse(value) != data:
+        # The other reasons to differ are harmless: escapes, `1.0e5`, `-0`.
+        _refuse_duplicates_slowly(data, path)
+
+
+def _refuse_duplicates_slowly(data: bytes, path: str) -> None:
+    def refuse(pairs: list[tuple[str, Any]]) -> None:
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise InvalidInputError.in_report(path, f"holds the key {json.dumps(shorten(key, MAX_VALUE))} twice")
+            seen.add(key)
+
+    try:
+        json.loads(data, object_pairs_hook=refuse)
+    except InvalidInputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError.in_report(path, f"cannot be read: {error}") from error
