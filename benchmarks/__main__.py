@@ -87,7 +87,10 @@ def measure(paths: Sequence[Path], folder: Path) -> dict[str, Any]:
         rows = [Row("add_sample, each durable", timed(db.add_sample, contents), timed(floor.add, contents))]
         rows += reading(db, floor, paths)
         functions = db.stats().num_functions
+    file_bytes = (folder / "ours.sampledb").stat().st_size
     floor.connection.close()
+    with sampledb.open(folder / "ours.sampledb") as db:
+        compaction = timed(lambda _: db.compact(), [None])
     rows.append(
         Row(
             "open + close an existing file",
@@ -103,7 +106,9 @@ def measure(paths: Sequence[Path], folder: Path) -> dict[str, Any]:
         "reports": len(paths),
         "functions": functions,
         "json_bytes": compact,
-        "file_bytes": (folder / "ours.sampledb").stat().st_size,
+        "file_bytes": file_bytes,
+        "compact_bytes": (folder / "ours.sampledb").stat().st_size,
+        "compact_seconds": compaction.total,
         "floor_bytes": (folder / "floor.db").stat().st_size,
         "peak_bytes": _peak("sampledb", paths, folder),
         "floor_peak_bytes": _peak("floor", paths, folder),
@@ -123,6 +128,7 @@ def reading(db: SampleDB, floor: Floor, paths: Sequence[Path]) -> list[Row]:
     chance = random.Random(0)  # noqa: S311 - the same choice in every run
     some = chance.choices(samples, k=POINT_READS)
     functions = [(sample.sample_id, chance.randint(*ranges[sample.sample_id])) for sample in some]
+    reports = [(sample, path.read_bytes()) for sample, path in zip(samples, paths, strict=True)]
     execute = floor.connection.execute
 
     def pair(name: str, ours: Callable[[Any], object], bare: Callable[[Any], object], arguments: Sequence[Any]) -> Row:
@@ -149,9 +155,13 @@ def reading(db: SampleDB, floor: Floor, paths: Sequence[Path]) -> list[Row]:
             lambda sample: floor.list_functions(*ranges[sample.sample_id]), [by_size[-1]] * 20,
         ),
         pair(
-            "get_report (floor: parse the JSON)", lambda pair: db.get_report(pair[0].sample_id),
-            lambda pair: msgspec.json.decode(pair[1]),
-            [(sample, path.read_bytes()) for sample, path in zip(samples, paths, strict=True)],
+            "… with disassembly, against json.loads",
+            lambda pair: db.list_functions(pair[0].sample_id, disassembly=True),
+            lambda pair: json.loads(pair[1]), reports,
+        ),
+        pair(
+            "get_report, against msgspec's decode", lambda pair: db.get_report(pair[0].sample_id),
+            lambda pair: msgspec.json.decode(pair[1]), reports,
         ),
     ]  # fmt: skip
 
@@ -162,12 +172,12 @@ def table(result: dict[str, Any]) -> str:
         f"{result['reports']} reports, {result['functions']} functions, {_mb(result['json_bytes'])} of compact JSON",
         result["machine"],
         "",
-        f"{'':36}{'median':>11}{'p90':>11}{'p99':>11}{'floor':>11}{'ratio':>8}",
+        f"{'':40}{'median':>11}{'p90':>11}{'p99':>11}{'floor':>11}{'ratio':>8}",
     ]
     for row in result["rows"]:
         times = [row.ours.median, row.ours.p90, row.ours.p99, row.floor.median if row.floor else None]
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        lines.append(f"{row.name:36}{''.join(f'{_time(each):>11}' for each in times)}{ratio:>8}")
+        lines.append(f"{row.name:40}{''.join(f'{_time(each):>11}' for each in times)}{ratio:>8}")
     add = result["rows"][0]
     rates = [result["functions"] / timing.total for timing in (add.ours, add.floor)]
     sizes = [result["file_bytes"], result["floor_bytes"]]
@@ -178,6 +188,8 @@ def table(result: dict[str, Any]) -> str:
         _line("file, closed", sizes, _mb),
         _line("file to compact JSON", [size / result["json_bytes"] for size in sizes], "{:.3f}".format),
         _line("peak memory, adding all", peaks, _mb),
+        "",
+        f"after compact(), in {result['compact_seconds']:.0f} s: {result['compact_bytes'] / result['json_bytes']:.3f}",
     ]
     return "\n".join(lines)
 
@@ -211,7 +223,7 @@ def _peak(store: str, paths: Sequence[Path], folder: Path) -> int:
 
 def _line(name: str, figures: Sequence[float], shown: Callable[[float], str]) -> str:
     ours, floor = figures
-    return f"{name:36}{shown(ours):>11}{'':22}{shown(floor):>11}{ours / floor:>8.2f}"
+    return f"{name:40}{shown(ours):>11}{'':22}{shown(floor):>11}{ours / floor:>8.2f}"
 
 
 def _mb(size: float) -> str:

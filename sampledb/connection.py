@@ -9,7 +9,6 @@ would then leave `-wal` and `-shm` files behind, or fail where they cannot be ma
 """
 
 import os
-import tempfile
 import threading
 import weakref
 from collections.abc import Iterator
@@ -124,6 +123,9 @@ class Connections:
 
     def copy_to(self, path: str) -> None:
         """Copy the database, as it is at one moment, to a new file, which appears when it is complete."""
+        # Imports a dozen modules that nothing else here needs.
+        import tempfile  # noqa: PLC0415
+
         target = Path(path)
         if target.exists():
             raise InvalidInputError.of("path", "a path where no file is", path)
