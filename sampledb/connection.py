@@ -140,6 +140,9 @@ class Connections:
             with self.snapshot() as connection:
                 connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
                 _copy(connection, partial)
+            if self._memory is None:
+                # As readable as the original; a temporary file is for its owner alone.
+                partial.chmod(Path(self.path).stat().st_mode & 0o777)
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
@@ -342,10 +345,13 @@ def file_statistics(connection: Connection) -> dict[str, Any]:
 
 
 _all: "weakref.WeakSet[Connections]" = weakref.WeakSet()
+_fork_lock = threading.Lock()
 _at_fork: list[Connections] = []
 
 
 def _before_fork() -> None:
+    # Two threads may fork at the same moment.
+    _fork_lock.acquire()
     _at_fork[:] = [connections for connections in _all if not connections.closed]
     for connections in _at_fork:
         connections.before_fork()
@@ -354,6 +360,7 @@ def _before_fork() -> None:
 def _after_fork(*, in_child: bool) -> None:
     while _at_fork:
         _at_fork.pop().after_fork(in_child=in_child)
+    _fork_lock.release()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork

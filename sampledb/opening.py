@@ -49,7 +49,8 @@ def connect(path: str, *, readonly: bool, timeout: float, immutable: bool = Fals
 
 def must_be_immutable(path: str, error: sqlite3.Error) -> bool:
     """Whether `error` says that a closed file in WAL mode cannot have its `-shm`, as on a read-only file system."""
-    if sqlite.code(error) not in {sqlite.CANTOPEN, sqlite.READONLY}:
+    # Reading the header drops this process's POSIX locks on the file, so it is read only where nobody can write.
+    if not sqlite.lacks_shm(error):
         return False
     try:
         with Path(path).open("rb") as file:

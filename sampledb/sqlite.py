@@ -28,12 +28,14 @@ VERSION: Final = sqlite3.sqlite_version
 
 # Primary result codes; the extended ones carry them in their low byte.
 BUSY: Final = {5, 6}
-READONLY: Final = 8
-CANTOPEN: Final = 14
+_READONLY: Final = 8
+_CANTOPEN: Final = 14
 _CORRUPT: Final = 11
+# SQLITE_READONLY_CANTINIT and _DIRECTORY; not _ROLLBACK, which a hot journal gives.
+_READONLY_WITHOUT_SHM: Final = {8 | 5 << 8, 8 | 6 << 8}
 _NOTADB: Final = 26
 _NOMEM, _IOERR, _FULL, _PROTOCOL, _NOLFS = 7, 10, 13, 15, 22
-_OPERATIONAL: Final = BUSY | {_NOMEM, READONLY, _IOERR, _CORRUPT, _FULL, CANTOPEN, _PROTOCOL, _NOLFS, _NOTADB}
+_OPERATIONAL: Final = BUSY | {_NOMEM, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _PROTOCOL, _NOLFS, _NOTADB}
 
 # Authorizer actions.
 _PRAGMA: Final = 19
@@ -68,6 +70,12 @@ def code(error: BaseException) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
+def lacks_shm(error: sqlite3.Error) -> bool:
+    """Whether a file in WAL mode may have failed to open because its `-shm` can be neither found nor made."""
+    extended = getattr(error, "sqlite_errorcode", 0)
+    return code(error) == _CANTOPEN or extended in _READONLY_WITHOUT_SHM
+
+
 def is_operational(error: BaseException) -> bool:
     """Whether the file or the machine is at fault, rather than the SQL."""
     return code(error) in _OPERATIONAL
@@ -78,7 +86,7 @@ def translated(error: sqlite3.Error, path: str, timeout: float) -> SampleDBError
     primary = code(error)
     if primary in BUSY:
         return busy_error(path, "another connection is using it", timeout)
-    if primary == READONLY:
+    if primary == _READONLY:
         return read_only_error(path, str(error))
     if primary == _NOTADB:
         return not_ours_error(path, "it is no SQLite database")
