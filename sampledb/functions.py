@@ -52,14 +52,14 @@ ORDER BY first_function_id
 LIMIT ?"""
 
 # Addresses are compared as the signed integers they are stored as; where only one of the two has the top bit, as
-# floats, with room for their rounding.
+# floats, with room for their rounding. The largest distance stands for all that are larger.
 _AROUND: Final = """
 SELECT function_id, sample_id, "offset"
 FROM functions
 WHERE function_id BETWEEN :first AND :last
   AND CASE WHEN (:address < 0) = ("offset" < 0)
       THEN :address - "offset" BETWEEN -bytes_before AND bytes_after
-      ELSE max(bytes_before, bytes_after) + 8192.0
+      ELSE max(bytes_before, bytes_after) = 9223372036854775807 OR max(bytes_before, bytes_after) + 8192.0
            >= abs("offset" - :address + 18446744073709551616.0 * (("offset" < 0) - (:address < 0)))
       END"""
 

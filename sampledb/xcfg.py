@@ -99,7 +99,6 @@ def _regular_row(offset: int, function: smda.Function | None, shape: frames.Shap
     fits = shape.lowest >= 0 and shape.highest <= limits.MAX_U64 and 0 <= (row.pic_hash or 0) <= limits.MAX_U64
     if not fits or row.offset != offset or not limits.is_clean(row.name):
         return None
-    before, after = offset - shape.lowest, shape.highest - offset
     return FunctionRow(
         offset,
         row.name,
@@ -107,8 +106,8 @@ def _regular_row(offset: int, function: smda.Function | None, shape: frames.Shap
         shape.num_instructions,
         row.binweight,
         row.pic_hash,
-        max(before, 0),
-        max(after, 0),
+        _distance(shape.lowest, offset),
+        _distance(offset, shape.highest),
     )
 
 
@@ -135,10 +134,14 @@ def function_row(offset: int, raw: bytes, path: str) -> FunctionRow:
         num_instructions=sum(map(len, function.blocks.values())),
         binweight=metadata.binweight or 0.0,
         pic_hash=pic_hash,
-        # Capped to what SQLite can hold: only a function whose blocks lie 2**63 apart gets there.
-        bytes_before=min(offset - lowest, limits.MAX_ID),
-        bytes_after=min(highest - offset, limits.MAX_ID),
+        bytes_before=_distance(lowest, offset),
+        bytes_after=_distance(offset, highest),
     )
+
+
+def _distance(start: int, end: int) -> int:
+    """Bytes from `start` to `end`, capped to what SQLite can hold: only blocks that lie 2**63 apart get there."""
+    return min(max(end - start, 0), limits.MAX_ID)
 
 
 def _parsed_function(raw: bytes, path: str) -> _Function:

@@ -140,6 +140,19 @@ def test_a_block_apart_from_its_function_is_found(db: SampleDB) -> None:
         assert raised.value.details == {"resource": "function", "id": hex(address)}
 
 
+def test_blocks_at_both_ends_of_memory_are_found(db: SampleDB) -> None:
+    wide = {"16": [instruction(16)], str(U64 - 16): [instruction(U64 - 16)]}
+    for offset in (16, U64 - 16):
+        given = report(function(offset, wide), seed=str(offset))
+        sample = db.add_sample(given)
+        assert db.get_report(sample.sample_id) == given
+        for address in (16, U64 - 16):
+            assert db.find_function(sample.sample_id, address).offset == offset
+        with pytest.raises(NotFoundError):
+            db.find_function(sample.sample_id, 2**63)
+    assert db.check(deep=True) == []
+
+
 def test_of_two_functions_that_share_a_block_the_nearest_entry_below_is_found(db: SampleDB) -> None:
     tail = [instruction(3000)]
     one = function(1000, {"1000": [instruction(1000)], "3000": tail})
