@@ -10,12 +10,13 @@ would then leave `-wal` and `-shm` files behind, or fail where they cannot be ma
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sampledb import opening, sqlite
 from sampledb.errors import (
@@ -46,16 +47,13 @@ class Connections:
         self._immutable = False
         self._journal_is_set = path == MEMORY
         self._idle: list[Connection] = []
-        self._in_use = 0
+        # By thread, which has one at most: what an interrupt at the wrong moment left here, its next call finds.
+        self._lent: dict[int, Connection | None] = {}
         self._is_forking = False
+        self._is_lost = False
         self._changed = threading.Condition()
-        # Re-entrant, so that an interrupt at the wrong moment cannot lock its own thread out for good.
-        self._memory_lock = threading.RLock()
         with self._border():
-            first = self._open_first()
-        self._memory = first if path == MEMORY else None
-        if self._memory is None:
-            self._idle.append(first)
+            self._idle.append(self._open_first())
         _all.add(self)
 
     # Transactions
@@ -63,18 +61,15 @@ class Connections:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection for one SELECT, which sees the file at one moment."""
-        connection = None
         try:
-            connection = self._take()
-            yield connection
+            yield self._take()
         except sqlite3.Error as error:
             raise sqlite.translated(error, self.path, self.timeout) from error
         except CorruptFileError as error:
             error.details.setdefault("path", self.path)
             raise
         finally:
-            if connection is not None:
-                self._give_back(connection)
+            self._give_back()
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
@@ -140,7 +135,7 @@ class Connections:
             with self.snapshot() as connection:
                 connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
                 _copy(connection, partial)
-            if self._memory is None:
+            if self.path != MEMORY:
                 # As readable as the original; a temporary file is for its owner alone.
                 partial.chmod(Path(self.path).stat().st_mode & 0o777)
             partial.replace(target)
@@ -153,9 +148,6 @@ class Connections:
             self.closed = True
             idle, self._idle = self._idle, []
             self._changed.notify_all()
-        if self._memory is not None:
-            with self._memory_lock:
-                self._memory.close()
         for connection in idle[1:]:
             connection.close()
         for connection in idle[:1]:
@@ -166,75 +158,86 @@ class Connections:
     def _require_open(self) -> None:
         if self.closed:
             raise ClosedError("This SampleDB is closed.", {"path": self.path})
+        if self._is_lost:
+            why = "another thread was using it when the process forked; open it in a process that was not forked"
+            raise ClosedError(f"This SampleDB cannot be used: {why}.", {"path": self.path})
 
     def _take(self) -> Connection:
-        if self._memory is not None:
-            if not self._memory_lock.acquire(timeout=self.timeout):
-                raise sqlite.busy_error(self.path, "another thread is using it", self.timeout)
-            if self.closed:
-                self._memory_lock.release()
-            self._require_open()
-            return self._memory
+        thread = threading.get_ident()
         with self._changed:
-            while self._is_forking:
-                self._changed.wait()
+            if not self._changed.wait_for(lambda: self._is_free(thread), timeout=self._patience):
+                raise self._busy("another thread is using it")
             self._require_open()
-            connection = self._idle.pop() if self._idle else None
-            self._in_use += 1
-        try:
-            return connection or self._connect()
-        except BaseException:
-            self._return(None)
-            raise
+            connection = self._lent.get(thread) or (self._idle.pop() if self._idle else None)
+            self._lent[thread] = connection
+        if connection is None:
+            connection = self._lent[thread] = self._connect()
+        _roll_back(connection)
+        return connection
 
-    def _give_back(self, connection: Connection) -> None:
-        if connection.in_transaction:
-            # Whatever left it open has failed already; the next user must not inherit it.
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-        if self._memory is not None:
-            self._memory_lock.release()
-        elif self.readonly and self._has_wal():
-            # An idle reader would keep the last writer from tidying up, and cannot do it itself.
-            connection.close()
-            self._return(None)
-        elif self._return(connection):
-            self._close_last(connection)
+    @property
+    def _patience(self) -> float | None:
+        """Seconds to wait for a connection: there is one only in memory, elsewhere just a fork keeps them back."""
+        return self.timeout if self.path == MEMORY else None
 
-    def _return(self, connection: Connection | None) -> bool:
-        """Put a connection back; whether the pool is closed and the caller has to close it."""
+    def _is_free(self, thread: int) -> bool:
+        return not self._is_forking and (self.path != MEMORY or not self._lent or thread in self._lent)
+
+    def _give_back(self) -> None:
+        """Put the connection of this thread back, or close it where nobody needs it any more."""
+        thread = threading.get_ident()
+        connection = self._lent.get(thread)
+        # An idle reader would keep the last writer from tidying up, and cannot do it itself.
+        keep = connection is not None and not (self.readonly and self._has_wal())
+        if keep and connection is not None:
+            _roll_back(connection)
         with self._changed:
-            self._in_use -= 1
-            if connection is not None and not self.closed:
+            self._lent.pop(thread, None)
+            if keep and connection is not None and not self.closed:
                 self._idle.append(connection)
-            if self._is_forking:
-                self._changed.notify_all()
-            return self.closed
+                connection = None
+            self._changed.notify_all()
+        if connection is not None:
+            self._close_last(connection)
 
     # Forks
 
     def before_fork(self) -> None:
-        """Wait until no thread uses a connection, and close them all; nobody gets one before the fork is done."""
-        self._memory_lock.acquire()
+        """Wait until no other thread uses a connection, and close all; nobody gets one before the fork is done."""
         self._changed.acquire()
-        self._is_forking = True
-        self._changed.wait_for(lambda: self._in_use == 0, timeout=self.timeout)
-        for connection in self._idle:
-            connection.close()
-        self._idle = []
-        self._journal_is_set = self.path == MEMORY
+        try:
+            self._is_forking = True
+            # What this thread has lent was left behind by an interrupt: it is not in a call now.
+            left = self._lent.pop(threading.get_ident(), None)
+            self._idle += [left] if left else []
+            self._changed.wait_for(lambda: not self._lent, timeout=_FORK_PATIENCE)
+            if self.path != MEMORY:
+                for connection in self._idle:
+                    connection.close()
+                self._idle = []
+                self._journal_is_set = False
+        except BaseException:
+            self._is_forking = False
+            self._changed.release()
+            raise
 
     def after_fork(self, *, in_child: bool) -> None:
         """Let threads have connections again; in the child there is only the one that forked."""
         self._is_forking = False
         if in_child:
-            self._in_use = 0
             self._changed = threading.Condition()
-            self._memory_lock = threading.RLock()
+            if self._lent:
+                self.lose()
         else:
             self._changed.notify_all()
             self._changed.release()
-            self._memory_lock.release()
+
+    def lose(self) -> None:
+        """In a child for whose fork this could not be prepared: what SQLite believes of locks is wrong here."""
+        self._changed = threading.Condition()
+        self._is_lost = True
+        _abandoned.extend([*self._idle, *self._lent.values()])
+        self._idle = []
 
     # Opening and closing
 
@@ -296,11 +299,18 @@ class Connections:
     def _close_last(self, connection: Connection) -> None:
         with self._border():
             try:
-                if not self.readonly and not self._switch_journal(connection, "delete"):
-                    # Others still use the file; it should be complete without its WAL all the same.
-                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                if not self.readonly and self.path != MEMORY:
+                    self._leave_one_file(connection)
             finally:
                 connection.close()
+
+    def _leave_one_file(self, connection: Connection) -> None:
+        for _ in range(_FAREWELLS):
+            if self._switch_journal(connection, "delete"):
+                return
+            # Others still use the file, perhaps just to close it too; it should be complete without its WAL anyway.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            time.sleep(_PAUSE * os.urandom(1)[0] / 255)
 
     # Errors
 
@@ -317,6 +327,13 @@ class Connections:
 
     def _busy(self, why: str) -> BusyError:
         return sqlite.busy_error(self.path, why, self.timeout)
+
+
+def _roll_back(connection: Connection) -> None:
+    """End what is open: whatever left it so has failed already, and the next user must not inherit it."""
+    if connection.in_transaction:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
 
 
 def _copy(connection: Connection, path: Path) -> None:
@@ -345,19 +362,32 @@ def file_statistics(connection: Connection) -> dict[str, Any]:
 
 
 _all: "weakref.WeakSet[Connections]" = weakref.WeakSet()
+# Seconds that a fork waits for calls in other threads; one that takes longer costs the child this handle.
+_FORK_PATIENCE: Final = 60.0
+# Two processes that close at the same moment keep each other from leaving one file; so they try again.
+_FAREWELLS: Final = 4
+_PAUSE: Final = 0.01
+
 _fork_lock = threading.Lock()
 _at_fork: list[Connections] = []
+# Connections of the parent that could not be closed before the fork; closing them in the child would harm the file.
+_abandoned: list[Connection | None] = []
 
 
 def _before_fork() -> None:
     # Two threads may fork at the same moment.
     _fork_lock.acquire()
-    _at_fork[:] = [connections for connections in _all if not connections.closed]
-    for connections in _at_fork:
-        connections.before_fork()
+    for connections in list(_all):
+        if not connections.closed:
+            connections.before_fork()
+            _at_fork.append(connections)
 
 
 def _after_fork(*, in_child: bool) -> None:
+    # Python forks even when an interrupt has ended _before_fork half-way.
+    unprepared = [connections for connections in _all if connections not in _at_fork] if in_child else []
+    for connections in unprepared:
+        connections.lose()
     while _at_fork:
         _at_fork.pop().after_fork(in_child=in_child)
     _fork_lock.release()

@@ -19,7 +19,7 @@ decoded raises FrameError, using memory in proportion to the frame.
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, pairwise
 from operator import add, sub
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 import xxhash
@@ -60,30 +60,36 @@ class Shape(NamedTuple):
     highest: int  # the end of any block, exclusive
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Column = TypeVar("_Column")
+# A forged frame must not make lists by the million out of a few bytes.
+_OfEach = Annotated[list[_Column], msgspec.Meta(max_length=FUNCTIONS)]
+
+
 class _Frame(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
     """What is in the bytes: each column of all functions. Odd functions have nothing in theirs."""
 
     rows_checksum: int
     odd: dict[int, bytes]  # by position in the frame: JSON
     absent: list[str]  # optional keys that no regular function of the frame has
-    num_instructions: list[list[int]]  # of each block
-    gaps: list[list[int]]  # from the end of the block before, or the offset, to each block's start
+    num_instructions: _OfEach[list[_Count]]  # of each block
+    gaps: _OfEach[list[int]]  # from the end of the block before, or the offset, to each block's start
     lengths: bytes  # of each instruction, in hex digits
     code: bytes
     mnemonics: list[str]  # those of the frame, each once
     mnemonic_of: bytes  # of each instruction, its place in `mnemonics`
     operands: str  # one a line, NUL between functions
-    num_successors: list[bytes]  # of each block
-    successors: list[list[int]]  # positions of blocks
-    component_sizes: list[list[int]]  # empty when every component is one block
-    components: list[list[int]]  # positions of blocks
-    inrefs: list[list[int]]  # each relative to the one before, the first to the offset
-    outref_addresses: list[list[int]]  # likewise
-    outref_targets: list[list[int | list[int]]]  # relative to the address; a list where they are not exactly one
-    apiref_addresses: list[list[int]]  # like inrefs
+    num_successors: _OfEach[bytes]  # of each block
+    successors: _OfEach[list[_Count]]  # positions of blocks
+    component_sizes: _OfEach[list[_Count]]  # empty when every component is one block
+    components: _OfEach[list[_Count]]  # positions of blocks
+    inrefs: _OfEach[list[int]]  # each relative to the one before, the first to the offset
+    outref_addresses: _OfEach[list[int]]  # likewise
+    outref_targets: _OfEach[list[int | list[int]]]  # relative to the address; a list where they are not exactly one
+    apiref_addresses: _OfEach[list[int]]  # like inrefs
     apiref_names: str  # one a line, NUL between functions
     measures: bytes  # JSON, in which floats take the digits they have
-    texts: list[tuple[bytes, bytes]]  # `architecture_metadata` and `stringrefs` as JSON; empty when all are {}
+    texts: _OfEach[tuple[bytes, bytes]]  # `architecture_metadata` and `stringrefs` as JSON; empty when all are {}
 
 
 _Measures = list[tuple[str | None, float | None, float | None, int, bool]]
@@ -107,7 +113,11 @@ def encode(functions: Sequence[Function | None], jsons: Sequence[bytes]) -> tupl
         fitting = [
             function if function and absent(function) == lacking and _fits(function) else None for function in functions
         ]
+    try:
         return _encoded(fitting, jsons)
+    except _MISFITS:
+        # Together they are too much: 256 mnemonics are all that a frame has names for.
+        return _encoded([None] * len(jsons), jsons)
 
 
 # What the columns raise for a function that they cannot hold: no blocks, a reference to a block that is not there,

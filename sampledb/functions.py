@@ -199,16 +199,17 @@ def _decoded(first: int, checksum: object, frame: object, functions: Sequence[Fu
     content = _content(first, checksum, frame)
     try:
         found = frames.decode(content, rows, functions[0].function_id - first if functions else 0)
-    except frames.FrameError as error:
-        raise _corrupt(str(error), first) from error
+    except (frames.FrameError, MemoryError) as error:
+        # What memory does not suffice for is not what SMDA found in a program.
+        raise _corrupt(str(error) or "the frame takes all memory", first) from error
     return list(map(_whole, functions, found))
 
 
 def _length(first: int, checksum: object, frame: object) -> int:
     try:
         return frames.length(_content(first, checksum, frame))
-    except frames.FrameError as error:
-        raise _corrupt(str(error), first) from error
+    except (frames.FrameError, MemoryError) as error:
+        raise _corrupt(str(error) or "the frame takes all memory", first) from error
 
 
 def _content(first: int, checksum: object, frame: object) -> bytes:

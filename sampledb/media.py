@@ -18,7 +18,6 @@ class Media(msgspec.Struct, frozen=True):
     Attributes:
         given: Columns that the caller named: `name`, `extension`, `notes`.
         found_name: The file's name, `""` without a file.
-        found_extension: The extension that the name shows.
         size: Bytes; 0 without a file.
     """
 
@@ -27,7 +26,6 @@ class Media(msgspec.Struct, frozen=True):
     sha1: str
     size: int
     found_name: str
-    found_extension: str
     given: dict[str, str]
     tags: tuple[str, ...]
     media_info: dict[str, Any]
@@ -57,7 +55,7 @@ def describe(
             raise InvalidInputError.of("sha256", f"that of the file, {digests[0]}", sha256)
         if media_info is None:
             media_info = _tracks(file)
-    return Media(*digests, size, name, limits.extension_of(name), given, tags, media_info or {})
+    return Media(*digests, size, name, given, tags, media_info or {})
 
 
 def _digests(file: str | os.PathLike[str]) -> tuple[tuple[str, str, str], int]:

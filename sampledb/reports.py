@@ -103,8 +103,8 @@ def read(source: object, overrides: dict[str, Any] | None = None) -> Report:
     documents.refuse_duplicates(header, "$")
     rows, frames = xcfg.read(documents.members(functions, "$.xcfg"))
     fields = _header_fields(documents.typed(_parse_header, header, "$"), overrides or {}, rows)
-    if len(header) > codec.MAX_CONTENT_BYTES:
-        raise InvalidInputError.in_report("$", f"holds over {codec.MAX_CONTENT_BYTES} bytes besides its functions")
+    if len(header) > codec.MAX_BYTES[codec.JSON]:
+        raise InvalidInputError.in_report("$", f"holds over {codec.MAX_BYTES[codec.JSON]} bytes besides its functions")
     return Report(**fields, header=codec.encode(codec.JSON, header), functions=rows, frames=frames)
 
 

@@ -22,7 +22,7 @@ _TAGS: Final = """(
 _SELECT: Final = f"SELECT {', '.join(_TAGS if field == 'tags' else field for field in _FIELDS)} FROM samples"  # noqa: S608
 
 _FIND: Final = """
-SELECT samples.sample_id, name, reports.sample_id IS NOT NULL, has_media, first_function_id, num_functions
+SELECT samples.sample_id, name, extension, reports.sample_id IS NOT NULL, has_media, first_function_id, num_functions
 FROM samples LEFT JOIN reports USING (sample_id)
 WHERE """
 
@@ -86,6 +86,7 @@ class Stored(NamedTuple):
 
     sample_id: SampleId
     name: str
+    extension: str
     is_analyzed: int
     has_media: int
     first_function_id: Any  # int | None, unless somebody has tampered with the file: STRICT binds only SQLite
@@ -198,14 +199,7 @@ def insert(connection: Connection, sha256: str, username: str) -> Stored:
         f"INSERT INTO samples ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
         tuple(columns.values()),
     )
-    return Stored(
-        SampleId(cursor.lastrowid or 0),
-        "",
-        is_analyzed=False,
-        has_media=False,
-        first_function_id=None,
-        num_functions=0,
-    )
+    return Stored(SampleId(cursor.lastrowid or 0), "", "", 0, 0, None, 0)
 
 
 def put_analysis(
@@ -232,8 +226,7 @@ def put_analysis(
     columns["num_functions"] = len(report.functions)
     columns["first_function_id"] = first_function_id
     if "name" in overrides or not stored.name:
-        columns["name"] = report.name
-        columns["extension"] = limits.extension_of(report.name)
+        columns |= _names(stored, report.name)
     _set(connection, stored.sample_id, columns)
     connection.execute(
         "INSERT OR REPLACE INTO reports (sample_id, checksum, report) VALUES (?, ?, ?)",
@@ -243,8 +236,8 @@ def put_analysis(
 
 def put_media(connection: Connection, stored: Stored, media: Media) -> None:
     """Give a sample media metadata: what was given wins, what was found in the file fills what is missing."""
-    found = {"name": media.found_name, "extension": media.found_extension} if not stored.name else {}
-    columns: dict[str, object] = {**found, **media.given, "has_media": 1}
+    name = media.given.get("name", stored.name or media.found_name)
+    columns: dict[str, object] = {**_names(stored, name), **media.given, "has_media": 1}
     if media.media_info:
         columns["media_info"] = _to_json(media.media_info).decode()
     _set(connection, stored.sample_id, columns)
@@ -290,6 +283,13 @@ def compact(connection: Connection, after: int) -> int | None:
 def delete(connection: Connection, sample_id: SampleId) -> None:
     """Delete a sample whose functions are gone, with its tags and its report."""
     connection.execute("DELETE FROM samples WHERE sample_id = ?", (sample_id,))
+
+
+def _names(stored: Stored, name: str) -> dict[str, str]:
+    """A new name, and its extension, unless somebody has given the sample another one than its name shows."""
+    if stored.extension != limits.extension_of(stored.name):
+        return {"name": name}
+    return {"name": name, "extension": limits.extension_of(name)}
 
 
 def _set(connection: Connection, sample_id: SampleId, columns: Mapping[str, object]) -> None:

@@ -1,9 +1,11 @@
 """SMDA's functions, parsed: the shape that SMDA gives them, and whether a function dict has exactly that shape."""
 
+from math import copysign
+
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-# Integers above are not all floats; JSON does not tell the two apart, so a float field may hold either.
+# Integers from here on are not all floats; JSON does not tell the two apart, so a float field may hold either.
 _EXACT = 2.0**53
 EMPTY = b"{}"
 _BRACKETS = 200
@@ -91,7 +93,9 @@ def texts(function: Function) -> tuple[bytes, bytes]:
 def _is_exact(function: Function) -> bool:
     """Whether floats were not rounded from integers, and inner texts stay as they are when parsed."""
     metadata = function.metadata
-    if any(abs(number) > _EXACT for number in (metadata.binweight, metadata.confidence or 0.0, metadata.tfidf or 0.0)):
+    numbers = (metadata.binweight, metadata.confidence or 0.0, metadata.tfidf or 0.0)
+    # SQLite, which keeps the binweight, knows one zero only.
+    if any(abs(number) >= _EXACT for number in numbers) or copysign(1.0, metadata.binweight) < 0:
         return False
     return all(text == EMPTY or _is_stable(text) for text in texts(function))
 

@@ -13,6 +13,9 @@ from msgspec import Raw
 from sampledb import codec, documents, frames, limits, smda
 from sampledb.errors import InvalidInputError
 
+# As JSON; columns of it are shorter, and kept whole it leaves room for the rest of its frame.
+MAX_FUNCTION_BYTES: Final = codec.MAX_BYTES[codec.FRAME] - 1024
+
 _Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 _Instruction = tuple[_Unsigned, str, str, str]
 
@@ -72,6 +75,10 @@ def read(xcfg: dict[str, Raw]) -> tuple[list[FunctionRow], list[tuple[int, bytes
     rows: list[FunctionRow] = []
     contents = []
     for start, end in ranges:
+        if end == start + 1 and len(memoryview(xcfg[offsets[start][1]])) > MAX_FUNCTION_BYTES:
+            raise InvalidInputError.in_report(
+                f"$.xcfg.{offsets[start][1]}", f"is longer than {MAX_FUNCTION_BYTES} bytes"
+            )
         frame_rows, content = _frame([(offset, key, bytes(xcfg[key])) for offset, key in offsets[start:end]])
         rows += frame_rows
         contents.append(content)
@@ -113,8 +120,6 @@ def _regular_row(offset: int, function: smda.Function | None, shape: frames.Shap
 
 def function_row(offset: int, raw: bytes, path: str) -> FunctionRow:
     """The checked row of one function dict; `path` is where errors say it stands."""
-    if len(raw) > codec.MAX_CONTENT_BYTES:
-        raise InvalidInputError.in_report(path, f"is longer than {codec.MAX_CONTENT_BYTES} bytes")
     documents.refuse_duplicates(raw, path)
     function = _parsed_function(raw, path)
     if function.offset != offset:

@@ -14,6 +14,7 @@ from sampledb import (
     NewerFormatError,
     NotASampleDBError,
     ReadOnlyError,
+    codec,
     schema,
 )
 from tests.raw import raw
@@ -174,3 +175,25 @@ def test_cells_of_another_type_are_damage(path: Path, column: str, value: str) -
         for call in (db.get_sample, db.list_functions, db.get_report, lambda each: db.find_function(each, 4096)):
             with contextlib.suppress(sampledb.SampleDBError):
                 call(1)
+
+
+@pytest.mark.parametrize("statement", ["UPDATE disassembly SET frame = x''", "UPDATE reports SET report = x''"])
+def test_an_empty_blob_is_damage(path: Path, statement: str) -> None:
+    with raw(path) as connection:
+        connection.execute(statement)
+    with sampledb.open(path) as db:
+        for call in (db.compact, lambda: db.get_report(1)):
+            with pytest.raises(CorruptFileError):
+                call()
+        assert db.check(deep=True)
+
+
+def test_a_frame_that_unfolds_to_millions_of_lists_is_damage(path: Path) -> None:
+    # As MessagePack: 20 fields, the fourth of them 60 million empty lists, in a blob of a few kilobytes.
+    lists = b"\xdd" + (60_000_000).to_bytes(4, "big") + b"\x90" * 60_000_000
+    blob = codec.encode(codec.FRAME, b"\xdc\x00\x14\x00\x80\x90" + lists)
+    assert len(blob) < 10_000
+    with raw(path) as connection:
+        connection.execute("UPDATE disassembly SET frame = ?, checksum = ?", (blob, codec.checksum(blob)))
+    with sampledb.open(path) as db, pytest.raises(CorruptFileError, match="length"):
+        db.get_function(1, 1)

@@ -106,6 +106,7 @@ ODD: dict[str, dict[str, Any]] = {
     "a name of two lines": smda_function(apirefs={"4100": "a\nb"}),
     "apirefs that are a list": smda_function(apirefs={"4100": ["dll", "api"]}),
     "an integer that floats cannot hold": function(4096, tfidf=2**53 + 1),
+    "the first such integer": function(4096, tfidf=-(2**53)),
     "text for a number": function(4096, confidence="high"),
     "no nesting depth": function(4096, nesting_depth=None),
 }
@@ -118,6 +119,25 @@ def test_what_columns_cannot_hold_is_kept_whole_beside_what_they_can(name: str) 
     assert regular == 2
     assert frames.decode(content, rows) == functions
     assert json.dumps(frames.decode(content, rows[1:2], 1)[0]) == json.dumps(functions[1])
+
+
+def test_a_zero_with_a_sign_is_kept_whole() -> None:
+    content, _, regular = framed([smda_function(1), function(4096, binweight=-0.0)])
+    assert regular == 1
+    assert frames.length(content) == 2
+
+
+def test_more_mnemonics_than_a_byte_can_name_are_kept_whole() -> None:
+    functions = []
+    for offset in range(0, 3000, 1000):
+        names = [instruction(offset + step, "90", f"m{offset + step}") for step in range(100)]
+        functions.append(smda_function(offset, blocks={str(offset): names}, blockrefs={str(offset): []}))
+        for key in ("outrefs", "apirefs"):
+            functions[-1][key] = {}
+        functions[-1]["metadata"]["strongly_connected_components"] = []
+    content, rows, _ = framed(functions)
+    assert frames.decode(content, rows) == functions
+    assert framed(functions[:2])[2] == 2
 
 
 @pytest.mark.parametrize("key", ["stringrefs", "is_exported", "architecture_metadata"])

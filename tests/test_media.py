@@ -191,3 +191,17 @@ def test_a_file_fills_what_its_analysis_did_not_know(db: SampleDB, folder: Path)
 
 def test_a_given_name_gives_the_extension(db: SampleDB) -> None:
     assert db.add_media(sha256="0" * 64, name="lost.TS").extension == "ts"
+
+
+def test_an_extension_somebody_gave_stays(db: SampleDB) -> None:
+    given = report()
+    db.add_media(sha256=given["sha256"], extension="mp4")
+    assert db.add_sample(given, name="bar.exe").extension == "mp4"
+    assert db.add_sample(given, replace=True).extension == "mp4"
+
+
+def test_an_extension_that_follows_the_name_goes_on_following(db: SampleDB) -> None:
+    given = report(metadata={"filename": "b.exe"})
+    assert db.add_sample(given).extension == "exe"
+    assert db.add_media(sha256=given["sha256"], name="clip.mp4").extension == "mp4"
+    assert db.add_sample(given, replace=True, name="c.dll").extension == "dll"

@@ -12,7 +12,7 @@ from hypothesis import given
 from smda.common.SmdaReport import SmdaReport
 
 import sampledb
-from sampledb import InvalidInputError, SampleDB
+from sampledb import InvalidInputError, SampleDB, xcfg
 from tests import strategies
 from tests.strategies import function, instruction, report
 
@@ -337,3 +337,16 @@ def test_weights_that_add_up_to_infinity_are_refused(memory: SampleDB) -> None:
 def test_a_device_without_end_is_refused(memory: SampleDB) -> None:
     with pytest.raises(InvalidInputError):
         memory.add_sample("/dev/zero")
+
+
+def test_zeros_with_a_sign_can_be_read_again(memory: SampleDB) -> None:
+    given = report(function(16, binweight=-0.0, tfidf=-0.0, confidence=-0.0), function(32), seed="zero")
+    assert stored_and_read(memory, given) == given
+    assert str(stored_and_read(memory, given)["xcfg"]["16"]["metadata"]["binweight"]) == "-0.0"
+
+
+def test_a_function_of_too_many_bytes_is_refused(memory: SampleDB) -> None:
+    huge = function(16, characteristics="x" * xcfg.MAX_FUNCTION_BYTES)
+    with pytest.raises(InvalidInputError, match="longer") as raised:
+        memory.add_sample(report(huge))
+    assert raised.value.details["path"] == "$.xcfg.16"

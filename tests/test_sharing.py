@@ -231,3 +231,42 @@ def test_an_idle_thread_keeps_nothing_open(path: Path) -> None:
             thread.start()
             thread.join()
         assert len(db._connections._idle) == 1
+
+
+def test_two_processes_that_close_together_leave_one_file(path: Path) -> None:
+    program = """
+import sys, sampledb
+db = sampledb.open(sys.argv[1])
+db.add_media(sha256=sys.argv[2].zfill(64))
+print("ready", flush=True)
+sys.stdin.readline()
+db.close()
+"""
+    command = [sys.executable, "-c", program, str(path)]
+    for number in range(0, 8, 2):
+        both = [
+            subprocess.Popen([*command, str(number + each)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            for each in range(2)
+        ]
+        for process in both:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in both:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        for process in both:
+            process.communicate(timeout=60)
+            assert process.returncode == 0
+        assert os.listdir(path.parent) == [path.name]  # noqa: PTH208
+
+
+def test_an_interrupted_call_is_repaired_by_the_next(path: Path) -> None:
+    with sampledb.open(path) as db, sampledb.open(":memory:", timeout=5) as memory:
+        for store in (db, memory):
+            # What an interrupt leaves behind when it strikes before `finally` is reached.
+            store._connections._take().execute("BEGIN")
+            store.add_media(sha256="0" * 64)
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(store.get_sample_by_sha256, "0" * 64).result().name == ""
+            assert store._connections._lent == {}
