@@ -18,7 +18,6 @@ from threading import local
 from typing import Final
 
 import xxhash
-import zstandard
 
 JSON: Final = 1
 FRAME: Final = 2
@@ -41,27 +40,39 @@ class DecodeError(ValueError):
     """The bytes are no blob of ours: damaged, forged, or of a format that this package does not know."""
 
 
-class _Zstd(local):
+class _Zstd:
     """Compression contexts: costly to make, and one may serve one thread at a time."""
 
     def __init__(self) -> None:
+        # A fifth of the time that importing this package would take, and opening a file needs none of it.
+        import zstandard  # noqa: PLC0415
+
+        self.error = zstandard.ZstdError
+        self.size_of = zstandard.frame_content_size
         self.compressors = {level: zstandard.ZstdCompressor(level=level) for level in (LEVEL, COMPACT_LEVEL)}
         self.decompressor = zstandard.ZstdDecompressor()
 
 
-_zstd = _Zstd()
+_threads = local()
+
+
+def _zstd() -> _Zstd:
+    if not hasattr(_threads, "zstd"):
+        _threads.zstd = _Zstd()
+    contexts: _Zstd = _threads.zstd
+    return contexts
 
 
 def encode(kind: int, content: bytes) -> bytes:
     """The blob of `content`, which is at most as long as MAX_BYTES says."""
-    return bytes((kind,)) + _zstd.compressors[LEVEL].compress(content)
+    return bytes((kind,)) + _zstd().compressors[LEVEL].compress(content)
 
 
 def encode_many(kind: int, contents: Sequence[bytes], *, compact: bool = False) -> list[bytes]:
     """The blobs of several contents, compressed on all cores; `compact` takes its time to make them smaller."""
     level = COMPACT_LEVEL if compact else LEVEL
     prefix = bytes((kind | _COMPACT if compact else kind,))
-    compressor = _zstd.compressors[level]
+    compressor = _zstd().compressors[level]
     # The threads begin with new contexts, which costs as much as some dozen frames; and they refuse what is empty.
     if len(contents) < _WORTH_THREADS or not all(contents):
         return [prefix + compressor.compress(content) for content in contents]
@@ -85,14 +96,14 @@ def decode(kind: int, blob: object, expected: object) -> bytes:
         raise DecodeError("a blob does not match its checksum")
     if not blob or blob[0] & ~_COMPACT != kind:
         raise DecodeError(f"a blob of format {blob[0] if blob else 'nothing'}, not {kind}")
-    body = memoryview(blob)[1:]
+    body, zstd = memoryview(blob)[1:], _zstd()
     try:
         # The decompressor allocates what the header declares, so the header is asked first.
-        size = zstandard.frame_content_size(body)
+        size = zstd.size_of(body)
         if not 0 <= size <= MAX_BYTES[kind]:
             raise DecodeError(f"a blob declares {size} bytes")
-        return _zstd.decompressor.decompress(body, allow_extra_data=False)
-    except zstandard.ZstdError as error:
+        return zstd.decompressor.decompress(body, allow_extra_data=False)
+    except zstd.error as error:
         raise DecodeError(f"a blob does not decompress: {error}") from error
 
 
