@@ -22,12 +22,13 @@ import msgspec
 import sampledb
 from benchmarks import corpus
 from benchmarks.floor import Floor
-from benchmarks.measure import Timing, best, timed
+from benchmarks.measure import Timing, alternated, timed
 from sampledb import SampleDB
 from sampledb.sqlite import sqlite3
 
 ROUNDS = 3
 POINT_READS = 2000
+_IMPORTS = ["import sampledb"] * 15
 
 _PEAK = """
 import sys
@@ -98,16 +99,9 @@ def measure(paths: Sequence[Path], folder: Path) -> dict[str, Any]:
     floor.connection.close()
     with sampledb.open(folder / "ours.sampledb") as db:
         compaction = timed(lambda _: db.compact(), [None])
-    rows.append(
-        Row(
-            "open + close an existing file",
-            best(lambda: timed(_open_and_close, [folder / "ours.sampledb"] * 50), ROUNDS),
-            None,
-        )
-    )
-    rows.append(
-        Row("import sampledb, cold process", timed(_import, ["import sampledb"] * 15), timed(_import, ["pass"] * 15))
-    )
+    files = [folder / "ours.sampledb"] * 50
+    rows.append(Row("open + close an existing file", *alternated(_open_and_close, _bare_open_and_close, files, ROUNDS)))
+    rows.append(Row("a process that imports sampledb", *alternated(_import, lambda _: _import("pass"), _IMPORTS, 1)))
     return {
         "machine": f"{platform.machine()}, Python {platform.python_version()}, SQLite {sampledb.sqlite.VERSION}",
         "reports": len(paths),
@@ -141,7 +135,7 @@ def reading(db: SampleDB, floor: Floor, bare: sqlite3.Connection, paths: Sequenc
     def pair(
         name: str, ours: Callable[[Any], object], theirs: Callable[[Any], object], arguments: Sequence[Any]
     ) -> Row:
-        return Row(name, best(lambda: timed(ours, arguments), ROUNDS), best(lambda: timed(theirs, arguments), ROUNDS))
+        return Row(name, *alternated(ours, theirs, arguments, ROUNDS))
 
     return [
         pair(
@@ -213,6 +207,11 @@ def _update_readme(text: str) -> None:
 
 def _open_and_close(path: Path) -> None:
     sampledb.open(path).close()
+
+
+def _bare_open_and_close(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("SELECT count(*) FROM samples").fetchone()
 
 
 def _import(statement: str) -> None:

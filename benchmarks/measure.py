@@ -3,7 +3,7 @@
 import gc
 import resource
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
@@ -36,9 +36,13 @@ def timed(call: Callable[[_T], object], arguments: Iterable[_T]) -> Timing:
     return Timing(median(seconds), cuts[89], cuts[98], sum(seconds), len(seconds))
 
 
-def best(call: Callable[[], Timing], rounds: int) -> Timing:
-    """The round with the lowest median: the machine is shared, and noise only ever adds."""
-    return min((call() for _ in range(rounds)), key=lambda timing: timing.median)
+def alternated(
+    ours: Callable[[_T], object], theirs: Callable[[_T], object], arguments: Sequence[_T], rounds: int
+) -> tuple[Timing, Timing]:
+    """The best round of each, the two in turn: the machine is shared, and its noise only ever adds."""
+    pairs = [(timed(ours, arguments), timed(theirs, arguments)) for _ in range(rounds)]
+    first, second = (min(timings, key=lambda timing: timing.median) for timings in zip(*pairs, strict=True))
+    return first, second
 
 
 def peak_bytes() -> int:
