@@ -102,7 +102,7 @@ CREATE TABLE disassembly (
     first_function_id INTEGER PRIMARY KEY  -- the frame holds this function and those that follow,
                       REFERENCES functions ON DELETE CASCADE,  -- up to the next frame; of one sample only
     checksum          INTEGER NOT NULL,    -- xxh3_64 of the frame, signed
-    frame             BLOB    NOT NULL     -- format byte, then the codec's columns or JSON, zstd
+    frame             BLOB    NOT NULL     -- format byte, then the functions as columns, zstd
 ) STRICT"""
 
 _SAMPLE_LIST: Final = """
