@@ -187,13 +187,13 @@ class Connections:
         """Put the connection of this thread back, or close it where nobody needs it any more."""
         thread = threading.get_ident()
         connection = self._lent.get(thread)
-        # An idle reader would keep the last writer from tidying up, and cannot do it itself.
-        keep = connection is not None and not (self.readonly and self._has_wal())
-        if keep and connection is not None:
+        if connection is not None:
             _roll_back(connection)
+        # An idle reader would keep the last writer from tidying up, and cannot do it itself.
+        keep = not (self.readonly and self._has_wal())
         with self._changed:
             self._lent.pop(thread, None)
-            if keep and connection is not None and not self.closed:
+            if connection is not None and keep and not self.closed:
                 self._idle.append(connection)
                 connection = None
             self._changed.notify_all()

@@ -122,12 +122,7 @@ def select(connection: Connection, filters: Mapping[str, object], *, start: int 
 
 def get(connection: Connection, sample_id: int) -> Sample:
     """The sample of that id, or NotFoundError."""
-    row = None
-    if sample_id <= limits.MAX_ID:
-        row = connection.execute(f"{_SELECT} WHERE sample_id = ?", (sample_id,)).fetchone()
-    if row is None:
-        raise NotFoundError.of("sample", sample_id)
-    return _sample(row)
+    return _sample(_row(connection, f"{_SELECT} WHERE sample_id = ?", sample_id))
 
 
 def get_by_sha256(connection: Connection, sha256: str) -> Sample:
@@ -146,12 +141,16 @@ def find(connection: Connection, *, sha256: str) -> Stored | None:
 
 def locate(connection: Connection, sample_id: int) -> Stored:
     """What is stored under an id, or NotFoundError."""
-    row = None
+    return Stored(*_row(connection, f"{_FIND} samples.sample_id = ?", sample_id))
+
+
+def _row(connection: Connection, sql: str, sample_id: int) -> tuple[Any, ...]:
+    row: tuple[Any, ...] | None = None
     if sample_id <= limits.MAX_ID:
-        row = connection.execute(f"{_FIND} samples.sample_id = ?", (sample_id,)).fetchone()
+        row = connection.execute(sql, (sample_id,)).fetchone()
     if row is None:
         raise NotFoundError.of("sample", sample_id)
-    return Stored(*row)
+    return row
 
 
 def report_header(connection: Connection, sample_id: int) -> bytes:
