@@ -4,10 +4,8 @@ A sample's functions have consecutive ids in unsigned offset order, so a range o
 a page of it needs no sorting, and no index but the primary key.
 """
 
-import gc
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import chain
 from typing import Any, Final
 
@@ -173,24 +171,12 @@ def _with_disassembly(connection: Connection, functions: Sequence[Function]) -> 
     ids = [function.function_id for function in functions]
     ends = [bisect_left(ids, start) for start, *_ in stored[1:]] + [len(ids)]
     whole: list[Function] = []
-    with _no_garbage():
+    with frames.without_garbage_collection():
         for (start, checksum, frame), end in zip(stored, ends, strict=True):
             whole += _decoded(start, checksum, frame, functions[len(whole) : end])
     if len(whole) != len(functions):
         raise _corrupt("there is no disassembly", ids[len(whole)])
     return whole
-
-
-@contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Hold off the garbage collector: what is decoded lives on, and looking through it takes as long as making it."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _decoded(first: int, checksum: object, frame: object, functions: Sequence[Function]) -> list[Function]:

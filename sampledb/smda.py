@@ -9,6 +9,8 @@ from msgspec import UNSET, Raw, UnsetType
 _EXACT = 2.0**53
 EMPTY = b"{}"
 _BRACKETS = 200
+# How JSON begins to spell them.
+_CONTROL = rb"\u000"
 
 OPTIONAL = ("architecture_metadata", "is_exported", "stringrefs")
 OPTIONAL_METADATA = ("nesting_depth", "pic_hash")
@@ -61,13 +63,18 @@ _KEYS = len(Function.__struct_fields__) + len(Metadata.__struct_fields__)
 def parse(json: bytes) -> Function | None:
     """A function's compact JSON, if all of it is in what is returned; `None` when something would be lost.
 
-    No key stands twice or is unknown: there are as many keys in the text as in the function.
+    No key stands twice or is unknown: there are as many keys in the text as in the function. And its texts have none
+    of the control characters that columns use as marks; SMDA writes none.
     """
     try:
         function = _parse(json)
-        return function if json.count(b'":') == _num_keys(function) and _is_exact(function) else None
+        return function if _is_whole(function, json) and _is_exact(function) else None
     except (ValueError, RecursionError):
         return None
+
+
+def _is_whole(function: Function, json: bytes) -> bool:
+    return json.count(b'":') == _num_keys(function) and _CONTROL not in json
 
 
 def _num_keys(function: Function) -> int:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from sampledb import codec, documents, frames, limits, smda
+from sampledb.columns import Shape
 from sampledb.errors import InvalidInputError
 
 # As JSON; columns of it are shorter, and kept whole it leaves room for the rest of its frame.
@@ -74,14 +75,11 @@ def read(xcfg: dict[str, Raw]) -> tuple[list[FunctionRow], list[tuple[int, bytes
     ranges = list(frames.split(len(memoryview(xcfg[key])) for _, key in offsets))
     rows: list[FunctionRow] = []
     contents = []
-    for start, end in ranges:
-        if end == start + 1 and len(memoryview(xcfg[offsets[start][1]])) > MAX_FUNCTION_BYTES:
-            raise InvalidInputError.in_report(
-                f"$.xcfg.{offsets[start][1]}", f"is longer than {MAX_FUNCTION_BYTES} bytes"
-            )
-        frame_rows, content = _frame([(offset, key, bytes(xcfg[key])) for offset, key in offsets[start:end]])
-        rows += frame_rows
-        contents.append(content)
+    with frames.without_garbage_collection():
+        for start, end in ranges:
+            frame_rows, content = _frame([(offset, key, bytes(xcfg[key])) for offset, key in offsets[start:end]])
+            rows += frame_rows
+            contents.append(content)
     blobs = codec.encode_many(codec.FRAME, contents)
     return rows, [(start, blob) for (start, _), blob in zip(ranges, blobs, strict=True)]
 
@@ -89,6 +87,9 @@ def read(xcfg: dict[str, Raw]) -> tuple[list[FunctionRow], list[tuple[int, bytes
 def _frame(functions: Sequence[tuple[int, str, bytes]]) -> tuple[list[FunctionRow], bytes]:
     """The rows and the frame of functions: offset, key and JSON of each."""
     texts = [text for *_, text in functions]
+    # A longer one has a frame of its own.
+    if len(texts[0]) > MAX_FUNCTION_BYTES:
+        raise InvalidInputError.in_report(f"$.xcfg.{functions[0][1]}", f"is longer than {MAX_FUNCTION_BYTES} bytes")
     parsed = [smda.parse(text) for text in texts]
     content, shapes = frames.encode(parsed, texts)
     rows = [
@@ -98,7 +99,7 @@ def _frame(functions: Sequence[tuple[int, str, bytes]]) -> tuple[list[FunctionRo
     return rows, content
 
 
-def _regular_row(offset: int, function: smda.Function | None, shape: frames.Shape | None) -> FunctionRow | None:
+def _regular_row(offset: int, function: smda.Function | None, shape: Shape | None) -> FunctionRow | None:
     """The row of a function of SMDA's usual shape; `None` where that, or a rule, needs a closer look."""
     if function is None or shape is None:
         return None

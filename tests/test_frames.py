@@ -74,6 +74,38 @@ def test_any_functions_come_back_alone_and_together(functions: list[dict[str, An
         assert frames.decode(content, rows[place : place + 1], place) == [functions[place]]
 
 
+def jump(operands: str, successors: list[int]) -> dict[str, Any]:
+    """A function whose first block ends with a jump, and has these of its blocks as successors."""
+    blocks = {
+        "4096": [instruction(4096), instruction(4097, "7401", "je", operands)],
+        "4099": [instruction(4099)],
+        "4100": [instruction(4100)],
+    }
+    return smda_function(
+        blocks=blocks,
+        blockrefs={"4096": successors, "4099": [], "4100": []},
+        outrefs={"4097": [4100]},
+        metadata={**smda_function()["metadata"], "strongly_connected_components": []},
+    )
+
+
+@pytest.mark.parametrize(
+    "operands", ["0x1004", "#0x1004", "x16, #0x1004", "0x1003", "0X1004", "0x01004", "0x", "", "0x5"]
+)
+@pytest.mark.parametrize("successors", [[], [4100], [4099, 4100], [4100, 4099], [4100, 4100]])
+def test_jumps_come_back_however_their_targets_are_spelled(operands: str, successors: list[int]) -> None:
+    functions = [jump(operands, successors)]
+    content, rows, regular = framed(functions)
+    assert regular == 1
+    assert frames.decode(content, rows) == functions
+
+
+def test_a_target_that_a_successor_names_is_not_stored() -> None:
+    named, other = framed([jump("x16, #0x1004", [4099, 4100])])[0], framed([jump("x16, #0x1004", [4099])])[0]
+    assert b"0x1004" not in named
+    assert b"0x1004" in other
+
+
 def test_a_usual_function_is_regular() -> None:
     assert framed([smda_function(), smda_function(2**62), smda_function(0)])[2] == 3
 
@@ -88,14 +120,15 @@ ODD: dict[str, dict[str, Any]] = {
     "a key that is not where the block begins": smda_function(
         blocks={"4096": [instruction(4097)]}, blockrefs={"4096": []}
     ),
-    "code that is no hex": smda_function(blocks={"4096": [instruction(4096, "zz")]}, blockrefs={"4096": []}),
-    "code in upper case": smda_function(blocks={"4096": [instruction(4096, "AB")]}, blockrefs={"4096": []}),
-    "half a byte": smda_function(blocks={"4096": [instruction(4096, "9")]}, blockrefs={"4096": []}),
-    "code with a space": smda_function(blocks={"4096": [instruction(4096, "90 90")]}, blockrefs={"4096": []}),
+    "code of two lines": smda_function(blocks={"4096": [instruction(4096, "90\n9")]}, blockrefs={"4096": []}),
+    "code of 128 bytes": smda_function(blocks={"4096": [instruction(4096, "90" * 128)]}, blockrefs={"4096": []}),
     "operands of two lines": smda_function(
         blocks={"4096": [instruction(4096, "90", "a", "b\nc")]}, blockrefs={"4096": []}
     ),
     "operands with NUL": smda_function(blocks={"4096": [instruction(4096, "90", "a", "\0")]}, blockrefs={"4096": []}),
+    "operands with a mark": smda_function(
+        blocks={"4096": [instruction(4096, "90", "a", "\1")]}, blockrefs={"4096": []}
+    ),
     "an instruction of five": smda_function(blocks={"4096": [[4096, "90", "a", "", 5]]}, blockrefs={"4096": []}),
     "an unknown key": smda_function(unknown=None),
     "a missing successor list": smda_function(blockrefs={}),

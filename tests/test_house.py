@@ -27,7 +27,7 @@ FLOORS = [
     {"opening", "xcfg"},
     {"documents", "schema", "sqlite"},
     {"limits", "frames"},
-    {"model"},
+    {"columns", "model"},
     {"codec", "errors", "smda"},
 ]
 
