@@ -24,6 +24,7 @@ What lost, measured on real reports at equal compression (space as a share of th
   because `split` is the fastest way that Python has to cut.
 - A zstd dictionary of 110 kB trained on the file: 4 % smaller, 6 % after `compact()`; but then no frame can be read
   when that one blob is damaged.
+- Blocks that stand twice in the file kept once: 4 % of the text, most of which zstd finds in the frame already.
 - More functions in a frame: see FUNCTIONS.
 """
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import figures, readme
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
@@ -40,3 +42,8 @@ def test_the_readme_names_the_commands_there_are() -> None:
     shown = set(re.findall(r"^sampledb (\w+)", README, flags=re.MULTILINE))
     assert shown <= {"add", "list", "show", "functions", "function", "schema"}
     assert shown
+
+
+def test_the_figures_are_those_of_the_run_that_was_kept() -> None:
+    assert readme.updated(README) == README
+    assert figures.PICTURE.exists()
