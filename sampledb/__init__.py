@@ -16,7 +16,7 @@ from sampledb.errors import (
     SampleDBError,
     StorageError,
 )
-from sampledb.model import Function, FunctionId, Outcome, Problem, Sample, SampleId, Stats
+from sampledb.model import Function, FunctionId, Job, Outcome, Problem, Sample, SampleId, Stats
 
 __all__ = [
     "AnalysisError",
@@ -27,6 +27,7 @@ __all__ = [
     "Function",
     "FunctionId",
     "InvalidInputError",
+    "Job",
     "MissingExtraError",
     "NewerFormatError",
     "NotASampleDBError",

@@ -5,7 +5,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
-from sampledb import functions, reports, samples
+from sampledb import functions, jobs, reports, samples
 from sampledb.connection import Connection, Connections
 from sampledb.errors import CorruptFileError, SampleDBError
 from sampledb.model import Problem
@@ -38,6 +38,16 @@ SELECT sample_id
 FROM samples
 WHERE NOT json_valid(statistics) OR NOT json_valid(media_info)"""
 
+_JOBS_WITHOUT_BINARY: Final = """
+SELECT job_id
+FROM jobs
+WHERE state IN ('queued', 'running') AND sha256 NOT IN (SELECT sha256 FROM binaries)"""
+
+_BINARIES_FOR_NOTHING: Final = """
+SELECT sha256
+FROM binaries
+WHERE NOT is_kept AND sha256 NOT IN (SELECT sha256 FROM jobs WHERE state IN ('queued', 'running'))"""
+
 _REUSABLE_IDS: Final = """
 SELECT 'samples' WHERE (SELECT max(sample_id) FROM samples)
     > coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'samples'), 0)
@@ -48,9 +58,9 @@ SELECT 'functions' WHERE (SELECT max(function_id) FROM functions)
 
 def run(connections: Connections, *, deep: bool) -> list[Problem]:
     """All problems found; each part is looked at even where another is damaged."""
-    parts = [_pages, _foreign_keys, _counts, _order, _blobs_are_there, _json, _id_counters]
+    parts = [_pages, _foreign_keys, _counts, _order, _blobs_are_there, _json, _id_counters, _queue]
     if deep:
-        parts += [_reports, _disassembly]
+        parts += [_reports, _disassembly, _binaries]
     return [problem for part in parts for problem in _found(connections, part)]
 
 
@@ -117,6 +127,13 @@ def _id_counters(connection: Connection) -> Iterator[Problem]:
         yield Problem(f"ids of {table} could be given twice", "sqlite_sequence")
 
 
+def _queue(connection: Connection) -> Iterator[Problem]:
+    for (job_id,) in connection.execute(_JOBS_WITHOUT_BINARY):
+        yield Problem("the binary that is to be disassembled is missing", f"jobs, job_id {job_id}")
+    for (sha256,) in connection.execute(_BINARIES_FOR_NOTHING):
+        yield Problem("nobody waits for the binary, and it was not to be kept", f"binaries, sha256 {sha256}")
+
+
 def _analyses(connection: Connection) -> list[tuple[int, str, int, int]]:
     return connection.execute(_ANALYSES).fetchall()
 
@@ -140,3 +157,7 @@ def _disassembly(connection: Connection) -> Iterator[Problem]:
         except SampleDBError as error:
             where = str(error.details.get("where", "disassembly"))
             yield Problem(str(error.details.get("what", error)), where, sample_id)
+
+
+def _binaries(connection: Connection) -> Iterator[Problem]:
+    return jobs.damaged(connection)

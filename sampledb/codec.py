@@ -4,8 +4,9 @@ A blob is
 
     format (1 byte) · zstd( content )
 
-with format 1 for JSON (a report without its functions) and 2 for a frame of functions (`frames`), plus 128 where
-compact() has compressed it. It stands beside its xxh3 checksum, which is compared whenever it is read.
+with format 1 for JSON (a report without its functions), 2 for a frame of functions (`frames`) and 3 for a file to be
+disassembled, plus 128 where compact() has compressed it. It stands beside its xxh3 checksum, which is compared
+whenever it is read.
 
 The laws, for all inputs within the limits: what is encoded is decoded again,
 `unsigned(signed(n)) == n`, and decoding anything else raises DecodeError without allocating more than
@@ -21,9 +22,10 @@ import xxhash
 
 JSON: Final = 1
 FRAME: Final = 2
-# All of a report but its functions, and a frame, which may be of one function: what a forged blob of a few bytes can
-# make us allocate. SQLite itself stops at 10**9 bytes.
-MAX_BYTES: Final = {JSON: 512 * 1024 * 1024, FRAME: 64 * 1024 * 1024}
+BINARY: Final = 3
+# All of a report but its functions; a frame, which may be of one function; a file, five times what SMDA loads: what a
+# forged blob of a few bytes can make us allocate. SQLite itself stops at 10**9 bytes.
+MAX_BYTES: Final = {JSON: 512 * 1024 * 1024, FRAME: 64 * 1024 * 1024, BINARY: 512 * 1024 * 1024}
 # A function costs 17 µs at this level; 8 µs at level 3, for 4 % more space, more than whole reports take at level 19;
 # 24 µs at level 6, for 3 % less.
 LEVEL: Final = 5

@@ -118,6 +118,14 @@ class ConflictError(SampleDBError):
             {"resource": "sample", "id": sample_id, "sample_id": sample_id, "sha256": sha256},
         )
 
+    @classmethod
+    def of_job(cls, job_id: str, sha256: str) -> Self:
+        """The error for a binary that is in the queue already."""
+        return cls(
+            f"Job {job_id} is about to disassemble {sha256} already; wait for it, or cancel it.",
+            {"resource": "job", "id": job_id, "sha256": sha256},
+        )
+
 
 class BusyError(SampleDBError, TimeoutError):
     """Another connection kept the file locked for longer than `timeout`."""
@@ -142,11 +150,22 @@ class MissingExtraError(SampleDBError, ImportError):
 
     code = "missing_extra"
 
+    @classmethod
+    def of(cls, extra: str, purpose: str) -> Self:
+        """The error for an extra without which `purpose` is not possible."""
+        command = f"pip install 'sampledb[{extra}]'"
+        return cls(f"{purpose} needs the extra {extra}: {command}", {"extra": extra, "command": command})
+
 
 class AnalysisError(SampleDBError):
     """A binary could not be disassembled."""
 
     code = "analysis_failed"
+
+    @classmethod
+    def of(cls, job_id: str, reason: str) -> Self:
+        """The error of a job."""
+        return cls(f"The binary could not be disassembled: {reason}", {"job_id": job_id, "reason": reason})
 
 
 class StorageError(SampleDBError, OSError):

@@ -96,6 +96,12 @@ def extension_of(file_name: str) -> str:
     return suffix.lower() if fits else ""
 
 
+def name_of(file: str | os.PathLike[str]) -> str:
+    """The last part of a path; bytes that are no UTF-8 become U+FFFD, and a long name keeps its end."""
+    name = os.path.basename(os.fspath(file)).encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # noqa: PTH119
+    return name[-MAX_NAME:]
+
+
 def tag(field: str, value: object) -> str:
     """1 to 50 characters."""
     return text(field, value, longest=MAX_TAG, shortest=1)
@@ -150,6 +156,21 @@ def address(field: str, value: object) -> int:
             raise InvalidInputError.of(field, rule, value)
         value = int(value, 16)
     return _integer(field, value, rule, lowest=0, highest=MAX_U64)
+
+
+def bitness(value: object) -> int:
+    """32 or 64."""
+    number = _integer("bitness", value, "32 or 64", lowest=32, highest=64)
+    if number not in (32, 64):
+        raise InvalidInputError.of("bitness", "32 or 64", value)
+    return number
+
+
+def choice(field: str, value: object, choices: Sequence[str]) -> str:
+    """One of a few words."""
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidInputError.of(field, f"one of {', '.join(choices)}", value)
+    return value
 
 
 def u64(field: str, value: object) -> int:

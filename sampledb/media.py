@@ -50,7 +50,7 @@ def describe(
         digests, size, name = (sha256, "", ""), 0, given.get("name", "")
     else:
         digests, size = _digests(file)
-        name = _file_name(file)
+        name = limits.name_of(file)
         if sha256 not in (None, digests[0]):
             raise InvalidInputError.of("sha256", f"that of the file, {digests[0]}", sha256)
         if media_info is None:
@@ -84,12 +84,6 @@ def _digests_of_stream(stream: BinaryIO) -> tuple[tuple[str, str, str], int]:
             digest.update(chunk)
     sha256, md5, sha1 = (digest.hexdigest() for digest in hashes)
     return (sha256, md5, sha1), size
-
-
-def _file_name(file: str | os.PathLike[str]) -> str:
-    """The last part of the path; bytes that are no UTF-8 become U+FFFD, and a long name keeps its end."""
-    name = Path(file).name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return name[-limits.MAX_NAME :]
 
 
 def _tracks(file: str | os.PathLike[str]) -> dict[str, Any]:

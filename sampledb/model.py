@@ -179,5 +179,39 @@ class Outcome(Record, frozen=True):
         }
 
 
+JobState: TypeAlias = Literal["queued", "running", "finished", "failed", "cancelled"]
+
+
+class Job(Record, frozen=True):
+    """A binary that is to be disassembled, is being disassembled, or was.
+
+    Attributes:
+        job_id: What `submit_binary` returned.
+        state: `queued`, `running`, `finished` (there is a sample), `failed` (there is an error) or `cancelled`.
+        sha256: Of the binary, 64 lower-case hex digits.
+        filename: As submitted; `""` when unknown.
+        attempts: How often it was begun, 3 times at most.
+        sample_id: The sample that came of it; `None` before, and when the sample was deleted since.
+        error: Why it failed, as an error's `to_dict()`: code, message, details; `None` when it did not.
+        submitted_at: UTC.
+        started_at: When the last attempt began, UTC; `None` before.
+        finished_at: When it was finished, failed or cancelled, UTC; `None` before.
+    """
+
+    job_id: str
+    state: JobState
+    sha256: str
+    filename: str
+    attempts: int
+    sample_id: SampleId | None
+    error: dict[str, Any] | None
+    submitted_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+#: Called after each job with how many have ended, how many there are in all, and the job.
+JobProgress: TypeAlias = Callable[[int, int, Job], object]
+
 #: Called after each item with how many are done, how many there are (`None` when unknown), and the outcome.
 Progress: TypeAlias = Callable[[int, int | None, Outcome], object]

@@ -6,6 +6,7 @@ SQLite keeps the text of each CREATE statement, comments and all, so every file 
 History of `user_version`:
 
 1.  Samples, tags, reports, functions, disassembly; two views.
+2.  Jobs and binaries.
 
 sqlite-utils records each step in `_sqlite_migrations`, `user_version` says the same in the header, where
 opening a file finds it without a query. Never change a released step: add one.
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 # "smpl" as a big-endian integer: what `file` and PRAGMA application_id show.
 APPLICATION_ID: Final = 0x736D706C
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 _SAMPLES: Final = """
 CREATE TABLE samples (
@@ -122,6 +123,49 @@ CREATE VIEW function_list AS
            printf('0x%016x', pic_hash) AS pic_hash
     FROM functions JOIN samples USING (sample_id)"""
 
+_JOBS: Final = """
+CREATE TABLE jobs (
+    -- Binaries to be disassembled, and what became of them, in the order of submission.
+    job_number   INTEGER PRIMARY KEY AUTOINCREMENT,
+    job_id       TEXT    NOT NULL UNIQUE,   -- 32 hex digits, random
+    state        TEXT    NOT NULL CHECK (state IN ('queued', 'running', 'finished', 'failed', 'cancelled')),
+    sha256       TEXT    NOT NULL,          -- of the binary
+    filename     TEXT,                      -- for the report, as are family and version
+    family       TEXT    NOT NULL,
+    version      TEXT    NOT NULL,
+    is_dump      INTEGER NOT NULL CHECK (is_dump IN (0, 1)),  -- a memory dump: base_addr and bitness say what it is
+    base_addr    INTEGER NOT NULL,          -- unsigned 64-bit stored as signed
+    bitness      INTEGER NOT NULL CHECK (bitness IN (32, 64)),
+    username     TEXT    NOT NULL,          -- who submitted it
+    keep_binary  INTEGER NOT NULL CHECK (keep_binary IN (0, 1)),
+    attempts     INTEGER NOT NULL CHECK (attempts >= 0),
+    runner       TEXT,                      -- who runs it: host/process/random
+    lease_until  REAL,                      -- Unix seconds; a runner that lives moves it on
+    sample_id    INTEGER REFERENCES samples ON DELETE SET NULL,  -- what came of it
+    error        TEXT,                      -- why it failed, a JSON object
+    submitted_at TEXT    NOT NULL,          -- ISO 8601, UTC, to the microsecond
+    started_at   TEXT,                      -- of the last attempt
+    finished_at  TEXT,
+    CHECK ((state = 'running') = (runner IS NOT NULL AND lease_until IS NOT NULL)),
+    CHECK ((state IN ('finished', 'failed', 'cancelled')) = (finished_at IS NOT NULL))
+) STRICT"""
+
+# One unfinished job a binary; and the queue is found without reading the past.
+_JOBS_UNFINISHED: Final = """
+CREATE UNIQUE INDEX jobs_unfinished ON jobs (sha256) WHERE state IN ('queued', 'running')"""
+
+_JOBS_BY_SAMPLE: Final = "CREATE INDEX jobs_by_sample ON jobs (sample_id) WHERE sample_id IS NOT NULL"
+
+_BINARIES: Final = """
+CREATE TABLE binaries (
+    -- The files of unfinished jobs, and those that were to be kept.
+    binary_id INTEGER PRIMARY KEY,
+    sha256    TEXT    NOT NULL UNIQUE,
+    is_kept   INTEGER NOT NULL CHECK (is_kept IN (0, 1)),
+    checksum  INTEGER NOT NULL,  -- xxh3_64 of the blob, signed
+    binary    BLOB    NOT NULL   -- format byte, then the file, zstd
+) STRICT"""
+
 _STORE: Final = (
     _SAMPLES,
     _SAMPLES_BY_FAMILY,
@@ -135,6 +179,7 @@ _STORE: Final = (
     _SAMPLE_LIST,
     _FUNCTION_LIST,
 )
+_QUEUE: Final = (_JOBS, _JOBS_UNFINISHED, _JOBS_BY_SAMPLE, _BINARIES)
 
 
 @functools.cache
@@ -147,6 +192,11 @@ def _migrations() -> "Migrations":
     @migrations(name="1_store")
     def _store(db: "Database") -> None:
         for statement in _STORE:
+            db.execute(statement.strip())
+
+    @migrations(name="2_queue")
+    def _queue(db: "Database") -> None:
+        for statement in _QUEUE:
             db.execute(statement.strip())
 
     return migrations
@@ -169,7 +219,7 @@ def fault(connection: "sqlite3.Connection") -> str:
     transactions.
     """
     found = dict(connection.execute("SELECT sql, type FROM sqlite_schema WHERE sql IS NOT NULL"))
-    changed = next((statement for statement in _STORE if statement.strip() not in found), None)
+    changed = next((statement for statement in _STORE + _QUEUE if statement.strip() not in found), None)
     if changed is not None:
         return f"{' '.join(changed.split()[:3])} is missing or altered"
     return "a trigger was added" if "trigger" in found.values() else ""

@@ -35,11 +35,23 @@ def elf() -> Path | None:
     return min(found, key=lambda path: path.stat().st_size, default=None)
 
 
+def large() -> bytes:
+    """A program that takes SMDA many seconds: a launcher with its code over and over again, each time elsewhere."""
+    pe = pefile.PE(str(launcher("t64")))
+    section = next(section for section in pe.sections if section.Name.startswith(b".text"))
+    return macho_of(section.get_data() * 60, 0x8664)
+
+
 def macho(launcher_path: Path) -> bytes:
     """A Mach-O executable with the code of a Windows launcher for x64 or aarch64."""
     pe = pefile.PE(str(launcher_path))
     code: bytes = next(section for section in pe.sections if section.Name.startswith(b".text")).get_data()
-    cpu, subtype = _CPUS[pe.FILE_HEADER.Machine]
+    return macho_of(code, pe.FILE_HEADER.Machine)
+
+
+def macho_of(code: bytes, machine: int) -> bytes:
+    """A Mach-O executable with code for the machine that PE has this number for."""
+    cpu, subtype = _CPUS[machine]
     offset, size = 0x1000, -(-len(code) // 0x1000) * 0x1000
     section = struct.pack(
         "<16s16sQQ8I", b"__text", b"__TEXT", _BASE + offset, len(code), offset, 4, 0, 0, 0x80000400, 0, 0, 0

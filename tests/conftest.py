@@ -25,9 +25,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture(scope="session")
-def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """SMDA's reports of real binaries, as SMDA writes them to files, by format and architecture."""
-    folder = tmp_path_factory.mktemp("reports")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Real binaries by format and architecture."""
+    folder = tmp_path_factory.mktemp("binaries")
     sources = {
         "pe-x86": binaries.launcher("t32"),
         "pe-x64": binaries.launcher("t64"),
@@ -41,6 +41,13 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     elf = binaries.elf()
     if elf is not None:
         sources["elf"] = elf
+    return sources
+
+
+@pytest.fixture(scope="session")
+def reports(sources: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """SMDA's reports of them, as SMDA writes them to files."""
+    folder = tmp_path_factory.mktemp("reports")
     return {kind: _disassembled(source, folder / f"{kind}.smda") for kind, source in sources.items()}
 
 

@@ -55,7 +55,8 @@ def test_a_file_says_what_it_is(path: Path) -> None:
         assert connection.execute("PRAGMA application_id").fetchone() == (schema.APPLICATION_ID,)
         assert connection.execute("PRAGMA user_version").fetchone() == (schema.FORMAT_VERSION,)
         assert connection.execute("SELECT name, migration_set FROM _sqlite_migrations").fetchall() == [
-            ("1_store", "sampledb")
+            ("1_store", "sampledb"),
+            ("2_queue", "sampledb"),
         ]
 
 

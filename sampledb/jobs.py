@@ -1,0 +1,326 @@
+"""The tables `jobs` and `binaries`: a queue that several processes may work on, and that survives all of them.
+
+    queued ──claim──▶ running ──▶ finished · failed · cancelled
+       ▲                 │
+       └──── given back ─┘   by an interrupted runner, or because its worker or itself died
+
+A runner holds each of its jobs by a lease that it renews. What it does to a job, it does only while it holds it: a
+runner that slept through its lease finds the job taken, and what it brings is thrown away.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from sampledb import codec
+from sampledb.analysis import Request
+from sampledb.connection import Connection
+from sampledb.errors import AnalysisError, ConflictError, CorruptFileError, NotFoundError
+from sampledb.model import Job, Problem, SampleId
+from sampledb.submissions import Submission
+
+MAX_ATTEMPTS: Final = 3
+# Seconds. Long enough for a runner that waits for a busy file, short enough to wait for after a crash.
+LEASE: Final = 30.0
+STATES: Final = ("queued", "running", "finished", "failed", "cancelled")
+
+_FIELDS: Final = Job.__struct_fields__
+_SELECT: Final = f"SELECT {', '.join(_FIELDS)} FROM jobs"  # noqa: S608
+_REQUEST: Final = ("job_id", "filename", "family", "version", "is_dump", "base_addr", "bitness", "sha256", "username")
+_HELD: Final = "job_id = :job_id AND state = 'running' AND runner = :runner"
+_END: Final = "runner = NULL, lease_until = NULL, finished_at = :now"
+_CLAIM: Final = f"""
+UPDATE jobs
+SET state = 'running', runner = :runner, lease_until = :lease, started_at = :now, attempts = attempts + 1
+WHERE job_number = (
+    SELECT min(job_number) FROM jobs WHERE state = 'queued' AND (:job_id IS NULL OR job_id = :job_id)
+)
+RETURNING {", ".join(_REQUEST)}, keep_binary"""  # noqa: S608
+
+_to_json = msgspec.json.Encoder().encode
+_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Claim(NamedTuple):
+    """A job that a runner holds, with all it takes to do it."""
+
+    request: Request
+    sha256: str
+    username: str
+    keep_binary: bool
+    binary: bytes
+
+
+# Submitting
+
+
+def insert(connection: Connection, submission: Submission) -> str:
+    """Queue a binary; the new job's id.
+
+    Raises:
+        ConflictError: An unfinished job has the same binary.
+    """
+    row = connection.execute(
+        "SELECT job_id FROM jobs WHERE sha256 = ? AND state IN ('queued', 'running')", (submission.sha256,)
+    ).fetchone()
+    if row:
+        raise ConflictError.of_job(row[0], submission.sha256)
+    job_id = _random()
+    columns = {
+        **submission._asdict(),
+        "base_addr": codec.signed(submission.base_addr),
+        "job_id": job_id,
+        "state": "queued",
+        "attempts": 0,
+        "submitted_at": _now(),
+    }
+    blob = columns.pop("blob")
+    connection.execute(
+        f"INSERT INTO jobs ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
+        tuple(columns.values()),
+    )
+    # One that was kept of an earlier analysis stays kept.
+    connection.execute(
+        "INSERT OR IGNORE INTO binaries (sha256, is_kept, checksum, binary) VALUES (?, 0, ?, ?)",
+        (submission.sha256, codec.checksum(blob), blob),
+    )
+    return job_id
+
+
+# Reading
+
+
+def get(connection: Connection, job_id: str) -> Job:
+    """The job of that id, or NotFoundError."""
+    row = connection.execute(f"{_SELECT} WHERE job_id = ?", (job_id,)).fetchone()
+    if row is None:
+        raise NotFoundError.of("job", job_id)
+    return _job(row)
+
+
+def select(connection: Connection, state: str | None) -> list[Job]:
+    """The jobs in a state, or all, in the order of submission."""
+    rows = connection.execute(f"{_SELECT} WHERE :state IS NULL OR state = :state ORDER BY job_number", {"state": state})
+    return [_job(row) for row in rows]
+
+
+def count_unfinished(connection: Connection) -> int:
+    """How many jobs are queued or running."""
+    ((count,),) = connection.execute("SELECT count(*) FROM jobs WHERE state IN ('queued', 'running')")
+    return int(count)
+
+
+def binary(connection: Connection, sha256: str) -> bytes | None:
+    """A binary that was kept, or `None`."""
+    row = connection.execute(
+        "SELECT sha256, checksum, binary FROM binaries WHERE sha256 = ? AND is_kept", (sha256,)
+    ).fetchone()
+    return None if row is None else _content(*row)
+
+
+def damaged(connection: Connection) -> Iterator[Problem]:
+    """What is wrong with binaries, and jobs that cannot be read."""
+    select(connection, None)
+    for (binary_id,) in connection.execute("SELECT binary_id FROM binaries").fetchall():
+        row = connection.execute("SELECT sha256, checksum, binary FROM binaries WHERE binary_id = ?", (binary_id,))
+        try:
+            _content(*row.fetchone())
+        except CorruptFileError as error:
+            yield Problem(str(error.details["what"]), str(error.details["where"]))
+
+
+def _content(sha256: str, checksum: object, blob: object) -> bytes:
+    # Loads OpenSSL, which nothing but jobs and media needs.
+    import hashlib  # noqa: PLC0415
+
+    try:
+        content = codec.decode(codec.BINARY, blob, checksum)
+    except codec.DecodeError as error:
+        raise CorruptFileError.of(str(error), f"binaries, sha256 {sha256}") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise CorruptFileError.of("the binary is another file", f"binaries, sha256 {sha256}")
+    return content
+
+
+def _job(row: Sequence[Any]) -> Job:
+    fields = dict(zip(_FIELDS, row, strict=True))
+    try:
+        times = {
+            name: None if fields[name] is None else datetime.fromisoformat(fields[name])
+            for name in ("submitted_at", "started_at", "finished_at")
+        }
+        error = None if fields["error"] is None else _object(fields["error"])
+        job: Job = msgspec.convert({**fields, **times, "error": error, "filename": fields["filename"] or ""}, Job)
+    except (TypeError, ValueError) as found:
+        raise CorruptFileError.of(f"a value cannot be read: {found}", "jobs") from found
+    return job
+
+
+# Running
+
+
+def runner_name() -> str:
+    """A new name for a runner in this process."""
+    return f"{_host()}/{os.getpid()}/{_random()}"
+
+
+def claim(connection: Connection, runner: str, job_id: str | None = None) -> Claim | None:
+    """The oldest queued job, or the one that is asked for, now held by `runner`; `None` when there is none."""
+    _release_abandoned(connection)
+    row = connection.execute(
+        _CLAIM, {"runner": runner, "lease": time.time() + LEASE, "now": _now(), "job_id": job_id}
+    ).fetchone()
+    if row is None:
+        return None
+    fields = dict(zip((*_REQUEST, "keep_binary"), row, strict=True))
+    sha256, username, keep_binary = fields.pop("sha256"), fields.pop("username"), bool(fields.pop("keep_binary"))
+    stored = connection.execute("SELECT checksum, binary FROM binaries WHERE sha256 = ?", (sha256,)).fetchone()
+    if stored is None:
+        raise CorruptFileError.of("the binary of a job is missing", f"jobs, job_id {fields['job_id']}")
+    fields["base_addr"] = codec.unsigned(fields["base_addr"])
+    fields["is_dump"] = bool(fields["is_dump"])
+    return Claim(Request(**fields, timeout=0.0), sha256, username, keep_binary, _content(sha256, *stored))
+
+
+def _release_abandoned(connection: Connection) -> None:
+    """Take jobs from runners that have died."""
+    rows = connection.execute("SELECT job_id, runner, lease_until FROM jobs WHERE state = 'running'").fetchall()
+    for job_id, runner, lease_until in rows:
+        if lease_until < time.time() or _is_dead(runner):
+            give_back(connection, runner, job_id, "the process that ran it died")
+
+
+def _is_dead(runner: str) -> bool:
+    """Whether a runner was a process of this machine that is no more; others have to be waited for."""
+    host, process, _ = runner.split("/")
+    if host != _host() or sys.platform == "win32":
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def renew(connection: Connection, runner: str) -> set[str]:
+    """Move the leases of a runner's jobs on; the jobs that it still holds."""
+    connection.execute("UPDATE jobs SET lease_until = ? WHERE runner = ?", (time.time() + LEASE, runner))
+    return {job_id for (job_id,) in connection.execute("SELECT job_id FROM jobs WHERE runner = ?", (runner,))}
+
+
+def is_held(connection: Connection, runner: str, job_id: str) -> bool:
+    """Whether the runner still holds the job."""
+    held = connection.execute(f"SELECT 1 FROM jobs WHERE {_HELD}", {"job_id": job_id, "runner": runner}).fetchone()  # noqa: S608
+    return held is not None
+
+
+def finish(connection: Connection, runner: str, job_id: str, sample_id: SampleId) -> None:
+    """End a job that the runner holds with the sample that came of it; keep its binary if that was asked for."""
+    connection.execute(
+        f"UPDATE jobs SET state = 'finished', sample_id = :sample_id, error = NULL, {_END} WHERE {_HELD}",  # noqa: S608
+        {"job_id": job_id, "runner": runner, "sample_id": sample_id, "now": _now()},
+    )
+    connection.execute(
+        """UPDATE binaries SET is_kept = 1
+        WHERE sha256 = (SELECT sha256 FROM jobs WHERE job_id = ? AND keep_binary)""",
+        (job_id,),
+    )
+    _drop_binary(connection, job_id)
+
+
+def fail(connection: Connection, runner: str, job_id: str, error: dict[str, Any]) -> None:
+    """End a job that the runner holds with an error."""
+    done = connection.execute(
+        f"UPDATE jobs SET state = 'failed', error = :error, {_END} WHERE {_HELD}",  # noqa: S608
+        {"job_id": job_id, "runner": runner, "error": _to_json(error).decode(), "now": _now()},
+    )
+    if done.rowcount:
+        _drop_binary(connection, job_id)
+
+
+def give_back(connection: Connection, runner: str, job_id: str, reason: str) -> None:
+    """Queue a job again that the runner holds; after the last attempt, it has failed for that reason."""
+    job = get(connection, job_id)
+    if job.attempts >= MAX_ATTEMPTS:
+        error = AnalysisError.of(job_id, f"{reason}, {MAX_ATTEMPTS} times")
+        fail(connection, runner, job_id, error.to_dict())
+    else:
+        _queue_again(connection, runner, job_id, attempts=job.attempts)
+
+
+def interrupt(connection: Connection, runner: str, job_id: str) -> None:
+    """Queue a job again that the runner holds, as if it had not been begun."""
+    _queue_again(connection, runner, job_id, attempts=max(get(connection, job_id).attempts - 1, 0))
+
+
+def _queue_again(connection: Connection, runner: str, job_id: str, *, attempts: int) -> None:
+    connection.execute(
+        f"""UPDATE jobs SET state = 'queued', runner = NULL, lease_until = NULL, attempts = :attempts
+        WHERE {_HELD}""",  # noqa: S608
+        {"job_id": job_id, "runner": runner, "attempts": attempts},
+    )
+
+
+def cancel(connection: Connection, job_id: str) -> Job:
+    """End a job that has not ended; its runner finds out when it next renews its lease."""
+    if get(connection, job_id).finished_at is None:
+        connection.execute(
+            f"UPDATE jobs SET state = 'cancelled', {_END} WHERE job_id = :job_id",  # noqa: S608
+            {"job_id": job_id, "now": _now()},
+        )
+        _drop_binary(connection, job_id)
+    return get(connection, job_id)
+
+
+def _drop_binary(connection: Connection, job_id: str) -> None:
+    connection.execute(
+        "DELETE FROM binaries WHERE sha256 = (SELECT sha256 FROM jobs WHERE job_id = ?) AND NOT is_kept", (job_id,)
+    )
+
+
+def delete_binary(connection: Connection, sample_id: SampleId) -> None:
+    """Delete the binary of a sample, if it was kept."""
+    connection.execute(
+        "DELETE FROM binaries WHERE is_kept AND sha256 = (SELECT sha256 FROM samples WHERE sample_id = ?)",
+        (sample_id,),
+    )
+
+
+def compact(connection: Connection, after: int) -> int | None:
+    """Compress the binary behind the id `after` harder; its id, or `None` at the end."""
+    row = connection.execute(
+        "SELECT binary_id, sha256, checksum, binary FROM binaries WHERE binary_id > ? ORDER BY binary_id LIMIT 1",
+        (after,),
+    ).fetchone()
+    if row is None:
+        return None
+    binary_id, sha256, checksum, blob = row
+    if not codec.is_compact(blob):
+        (smaller,) = codec.encode_many(codec.BINARY, [_content(sha256, checksum, blob)], compact=True)
+        connection.execute(
+            "UPDATE binaries SET checksum = ?, binary = ? WHERE binary_id = ?",
+            (codec.checksum(smaller), smaller, binary_id),
+        )
+    return int(binary_id)
+
+
+def _random() -> str:
+    return os.urandom(16).hex()
+
+
+def _host() -> str:
+    # Takes longer to import than all of this module.
+    import platform  # noqa: PLC0415
+
+    return platform.node().replace("/", "-")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")

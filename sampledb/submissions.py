@@ -1,0 +1,85 @@
+"""Binaries that are submitted: from what users pass to a checked request, before any lock is taken."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from sampledb import codec, limits
+from sampledb.errors import InvalidInputError
+
+MAX_BYTES: Final = codec.MAX_BYTES[codec.BINARY]
+
+
+class Submission(NamedTuple):
+    """A checked request to disassemble a binary; `blob` is the binary as it is stored."""
+
+    sha256: str
+    blob: bytes
+    filename: str | None
+    family: str
+    version: str
+    is_dump: bool
+    base_addr: int
+    bitness: int
+    username: str
+    keep_binary: bool
+
+
+def read(
+    binary: object,
+    *,
+    filename: object,
+    family: object,
+    version: object,
+    is_dump: object,
+    base_addr: object,
+    bitness: object,
+    username: object,
+    keep_binary: object,
+) -> Submission:
+    """The checked request to disassemble bytes, or the file at a path, whose name is that of the sample.
+
+    Raises:
+        InvalidInputError: A value breaks a rule, or the file cannot be read.
+    """
+    # Loads OpenSSL, which nothing but jobs and media needs.
+    import hashlib  # noqa: PLC0415
+
+    content, found_name = _content(binary)
+    return Submission(
+        sha256=hashlib.sha256(content).hexdigest(),
+        filename=found_name if filename is None else limits.text("filename", filename, longest=limits.MAX_NAME),
+        family=limits.family("family", family),
+        version=limits.printable("version", version),
+        is_dump=limits.flag("is_dump", is_dump),
+        # As in MCRIT, a dump without an address begins at 0.
+        base_addr=0 if base_addr is None else limits.address("base_addr", base_addr),
+        bitness=limits.bitness(bitness),
+        username=limits.username(username),
+        keep_binary=limits.flag("keep_binary", keep_binary),
+        blob=codec.encode(codec.BINARY, content),
+    )
+
+
+def _content(binary: object) -> tuple[bytes, str | None]:
+    if isinstance(binary, bytes | bytearray | memoryview):
+        content, name = bytes(binary), None
+    elif isinstance(binary, str | os.PathLike):
+        content, name = _read(binary), limits.name_of(binary)
+    else:
+        raise InvalidInputError.of("binary", "bytes or a path", binary)
+    if len(content) > MAX_BYTES:
+        raise InvalidInputError.of("binary", f"at most {MAX_BYTES} bytes long", f"{len(content)} bytes")
+    return content, name
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            # A device may have no end.
+            size = 0 if stat.S_ISCHR(os.fstat(file.fileno()).st_mode) else MAX_BYTES + 1
+            return file.read(size)
+    except (OSError, ValueError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidInputError.of("binary", f"a file that can be read ({reason})", repr(path)) from error
