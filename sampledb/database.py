@@ -1,19 +1,14 @@
 """The public calls: each checks its arguments, opens one transaction, and asks the tables."""
 
 import os
-import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
-from weakref import finalize
+from typing import Any, Final, TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from sampledb import checks, functions, jobs, limits, media, reports, samples, storing, submissions
-from sampledb.connection import Connections, file_statistics
+from sampledb import checks, functions, jobs, limits, media, reports, samples, storing
+from sampledb.connection import file_statistics
 from sampledb.errors import (
-    AnalysisError,
-    BusyError,
     ClosedError,
     ConflictError,
     CorruptFileError,
@@ -21,18 +16,12 @@ from sampledb.errors import (
     NotFoundError,
     SampleDBError,
 )
-from sampledb.model import Function, Job, JobProgress, JobState, Outcome, Problem, Progress, Sample, Stats
-
-if TYPE_CHECKING:
-    from concurrent.futures import Executor
+from sampledb.model import Function, Outcome, Problem, Progress, Sample, Stats
+from sampledb.queueing import JobQueue
 
 # iter_samples and iter_functions hold this many records at a time, and no lock between two pages.
 _PAGE: Final = 500
 _PAGE_WITH_DISASSEMBLY: Final = 64
-# Seconds: what analyze() gives SMDA, and how often wait_job() looks.
-_TIMEOUT: Final = 300.0
-_FIRST_PAUSE: Final = 0.01
-_LONGEST_PAUSE: Final = 0.5
 
 
 def open(path: str | os.PathLike[str], *, readonly: bool = False, timeout: float = 5.0) -> "SampleDB":  # noqa: A001
@@ -55,7 +44,7 @@ def open(path: str | os.PathLike[str], *, readonly: bool = False, timeout: float
     return SampleDB(path, readonly=readonly, timeout=timeout)
 
 
-class SampleDB:
+class SampleDB(JobQueue):
     """A store of samples and their functions in one SQLite file.
 
     May be shared by threads, survives `fork`, and pickles to its path. Every call that changes something is one
@@ -63,54 +52,6 @@ class SampleDB:
     ClosedError after `close()`, BusyError when another connection holds the file for longer than `timeout`,
     CorruptFileError when it meets damage, and StorageError when the disk fails.
     """
-
-    def __init__(self, path: str | os.PathLike[str], *, readonly: bool = False, timeout: float = 5.0) -> None:
-        readonly = limits.flag("readonly", readonly)
-        timeout = limits.seconds("timeout", timeout)
-        self._connections = Connections(limits.path(path), readonly=readonly, timeout=timeout)
-        # Also at interpreter exit and when the handle is forgotten, so that one file is left and not three.
-        self._close = finalize(self, self._connections.close)
-        if "multiprocessing.util" in sys.modules:
-            # Workers of multiprocessing end without running what weakref.finalize would run at exit.
-            sys.modules["multiprocessing.util"].Finalize(self, self._connections.close, exitpriority=0)
-
-    def close(self) -> None:
-        """Give the file back; a second call does nothing. Calls after it raise ClosedError."""
-        self._close()
-
-    def __enter__(self) -> Self:
-        if self.closed:
-            raise ClosedError("This SampleDB is closed.", {"path": self.path})
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        state = "closed" if self.closed else "readonly" if self.readonly else "open"
-        return f"<SampleDB {self.path!r} {state}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self.path == limits.MEMORY:
-            raise InvalidInputError.of(
-                "path", "a file to be pickled: a store in memory has nothing to reopen", limits.MEMORY
-            )
-        return _reopen, (self.path, self.readonly, self._connections.timeout)
-
-    @property
-    def path(self) -> str:
-        """The absolute path of the file, or `":memory:"`."""
-        return self._connections.path
-
-    @property
-    def readonly(self) -> bool:
-        """Whether the handle only reads."""
-        return self._connections.readonly
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close()` was called."""
-        return self._connections.closed
 
     # Adding
 
@@ -475,185 +416,6 @@ class SampleDB:
         with self._connections.reading() as connection:
             return functions.with_pic_hash(connection, pic_hash)
 
-    # Jobs
-
-    def submit_binary(
-        self,
-        binary: bytes | str | os.PathLike[str],
-        *,
-        filename: str | None = None,
-        family: str = "",
-        version: str = "",
-        is_dump: bool = False,
-        base_addr: int | str | None = None,
-        bitness: int = 32,
-        username: str = "anonymous",
-        keep_binary: bool = False,
-    ) -> str:
-        """Queue a binary to be disassembled by `run_jobs` (MCRIT's `POST /samples/binary`); the id of its job.
-
-        The binary and the request are in the file when this returns.
-
-        Args:
-            binary: Bytes, or a path.
-            filename: The sample's name; that of the path where none is given.
-            family: The sample's family, as `version` is its version.
-            version: The version of the family.
-            is_dump: Whether it is a memory dump, to be disassembled at `base_addr` with `bitness`. Everything else
-                is disassembled by its format, which says both.
-            base_addr: Where the dump was mapped, an integer or hex text; 0 where none is given, as in MCRIT.
-            bitness: Of the dump, 32 or 64.
-            username: Who submits it.
-            keep_binary: Whether to keep the binary after success, for `get_binary`.
-
-        Raises:
-            InvalidInputError: A value breaks a rule, or the path cannot be read.
-            ConflictError: The binary has an analysis, or an unfinished job.
-        """
-        self._connections.require_writable()
-        submission = submissions.read(
-            binary, filename=filename, family=family, version=version, is_dump=is_dump, base_addr=base_addr,
-            bitness=bitness, username=username, keep_binary=keep_binary,
-        )  # fmt: skip
-        with self._connections.writing() as connection:
-            stored = samples.find(connection, sha256=submission.sha256)
-            if stored and stored.is_analyzed:
-                raise ConflictError.of_sample(stored.sample_id, submission.sha256, "an analysis")
-            return jobs.insert(connection, submission)
-
-    def run_jobs(
-        self,
-        executor: "Executor | None" = None,
-        *,
-        limit: int = 0,
-        timeout: float = 300.0,
-        progress: JobProgress | bool | None = None,
-    ) -> list[Job]:
-        """Disassemble what is queued with SMDA, and store the samples; the jobs that ended, as they ended.
-
-        Returns when nothing is queued. Several processes may do this on one file at once. A job whose worker died is
-        queued again, 3 attempts at most; so are those of a process that died, at once on the same machine, else when
-        its lease has run out. On KeyboardInterrupt, what is finished is stored, and the rest is queued again.
-
-        Args:
-            executor: Where SMDA runs: any `concurrent.futures.Executor`, which gets bytes and gives back bytes.
-                `None` starts a process for each core, which is ended when it takes too long or too much memory.
-            limit: How many jobs at most, 0 for all.
-            timeout: Seconds for each binary. With an executor of yours SMDA itself looks at the clock, and nothing
-                ends it in between.
-            progress: Called after each job with how many have ended, how many there are, and the job; `True` shows a
-                bar on a terminal.
-
-        Raises:
-            MissingExtraError: SMDA is not installed (extra `analysis`).
-            AnalysisError: The executor is broken. Binaries that cannot be disassembled are failed jobs instead.
-        """
-        # Threads and processes, which only jobs need.
-        from sampledb import running  # noqa: PLC0415
-
-        limit = limits.position("limit", limit)
-        timeout = limits.seconds("timeout", timeout)
-        self._connections.require_writable()
-        with running.reporting(progress) as report, running.workers(executor) as workers:
-            return running.Runner(self._connections, workers, timeout, report).run(limit)
-
-    def get_job(self, job_id: str) -> Job:
-        """One job, or NotFoundError."""
-        job_id = limits.text("job_id", job_id, longest=limits.MAX_LABEL)
-        with self._connections.reading() as connection:
-            return jobs.get(connection, job_id)
-
-    def list_jobs(self, state: JobState | None = None) -> list[Job]:
-        """The jobs in a state, or all, in the order of submission."""
-        if state is not None:
-            limits.choice("state", state, jobs.STATES)
-        with self._connections.reading() as connection:
-            return jobs.select(connection, state)
-
-    def cancel_job(self, job_id: str) -> Job:
-        """End a job that has not ended, running or not; the job as it is then. One that has ended stays as it is.
-
-        Raises:
-            NotFoundError: There is no such job.
-        """
-        job_id = limits.text("job_id", job_id, longest=limits.MAX_LABEL)
-        with self._connections.writing() as connection:
-            return jobs.cancel(connection, job_id)
-
-    def wait_job(self, job_id: str, timeout: float | None = None) -> Job:
-        """The job when it has ended: finished, failed or cancelled. It is run by somebody else, or never ends.
-
-        Args:
-            job_id: What `submit_binary` returned.
-            timeout: Seconds; `None` waits for as long as it takes.
-
-        Raises:
-            NotFoundError: There is no such job.
-            BusyError: It had not ended after `timeout`.
-        """
-        end = None if timeout is None else time.monotonic() + limits.seconds("timeout", timeout)
-        pause = _FIRST_PAUSE
-        while (job := self.get_job(job_id)).finished_at is None:
-            left = _LONGEST_PAUSE if end is None else end - time.monotonic()
-            if left <= 0:
-                raise BusyError(f"Job {job_id} is still {job.state}.", {"retry_after": timeout})
-            time.sleep(min(pause, left))
-            pause = min(2 * pause, _LONGEST_PAUSE)
-        return job
-
-    def analyze(
-        self,
-        file: bytes | str | os.PathLike[str],
-        *,
-        filename: str | None = None,
-        family: str = "",
-        version: str = "",
-        is_dump: bool = False,
-        base_addr: int | str | None = None,
-        bitness: int = 32,
-        username: str = "anonymous",
-        keep_binary: bool = False,
-    ) -> Sample:
-        """Disassemble a binary and store it: `submit_binary` and `run_jobs` for this one, in a process of its own.
-
-        Raises:
-            AnalysisError: It cannot be disassembled.
-            MissingExtraError: SMDA is not installed (extra `analysis`).
-            InvalidInputError: A value breaks a rule, or the path cannot be read.
-            ConflictError: The binary has an analysis, or an unfinished job.
-        """
-        from sampledb import running  # noqa: PLC0415 - as above
-
-        with running.workers(None) as workers:
-            job_id = self.submit_binary(
-                file, filename=filename, family=family, version=version, is_dump=is_dump, base_addr=base_addr,
-                bitness=bitness, username=username, keep_binary=keep_binary,
-            )  # fmt: skip
-            try:
-                running.Runner(self._connections, workers, _TIMEOUT).run(job_id=job_id)
-                # Another runner may have been faster.
-                job = self.wait_job(job_id)
-            except BaseException:
-                self.cancel_job(job_id)
-                raise
-        if job.sample_id is None:
-            details = job.error["details"] if job.error else {"job_id": job_id, "reason": job.state}
-            raise AnalysisError.of(job_id, details.get("reason") or str(job.error))
-        return self.get_sample(job.sample_id)
-
-    def get_binary(self, sample_id: int) -> bytes:
-        """The binary of a sample that was submitted with `keep_binary`, checked against its SHA-256.
-
-        Raises:
-            NotFoundError: There is no such sample, or its binary was not kept.
-        """
-        sample_id = limits.identity("sample_id", sample_id)
-        with self._connections.snapshot() as connection:
-            binary = jobs.binary(connection, samples.get(connection, sample_id).sha256)
-        if binary is None:
-            raise NotFoundError.of("binary", sample_id)
-        return binary
-
     # The file
 
     def stats(self) -> Stats:
@@ -730,7 +492,3 @@ def _window(start: int, limit: int) -> tuple[int, int]:
 
 def _filters(**values: object) -> dict[str, Any]:
     return limits.fields(values, absent=None)
-
-
-def _reopen(path: str, readonly: bool, timeout: float) -> SampleDB:  # noqa: FBT001 - what pickle calls
-    return SampleDB(path, readonly=readonly, timeout=timeout)

@@ -6,6 +6,7 @@ import pytest
 
 import sampledb
 from sampledb import InvalidInputError, SampleDB
+from sampledb.schema import FORMAT_VERSION
 from tests.strategies import function, report
 
 
@@ -37,7 +38,7 @@ def test_json_of_media_info_can_be_queried(one: SampleDB) -> None:
 
 def test_the_schema_can_be_read(one: SampleDB) -> None:
     assert one.query("PRAGMA table_info(samples)")[0]["name"] == "sample_id"
-    assert one.query("PRAGMA user_version") == [{"user_version": 1}]
+    assert one.query("PRAGMA user_version") == [{"user_version": FORMAT_VERSION}]
 
 
 STATEMENTS = [
