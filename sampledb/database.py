@@ -461,12 +461,12 @@ class SampleDB(JobQueue):
         self._connections.copy_to(limits.path(path))
 
     def compact(self) -> None:
-        """Make the file smaller: compress all blobs as hard as can be, and give back the space of what was deleted.
+        """Make the file smaller: compress reports as hard as can be, and give back the space of what was deleted.
 
         Takes about half a millisecond a function that has not been through it before, and free disk space of twice
         the file's size. Other handles can read and write between its steps, and nothing changes for them.
         """
-        for compact in (functions.compact, samples.compact, jobs.compact):
+        for compact in (functions.compact, samples.compact):
             after: int | None = 0
             while after is not None:
                 with self._connections.writing() as connection:

@@ -164,7 +164,8 @@ class AnalysisError(SampleDBError):
 
     @classmethod
     def of(cls, job_id: str, reason: str) -> Self:
-        """The error of a job."""
+        """The error of a job; the reason may be a stranger's words."""
+        reason = _plain(shorten(reason, MAX_MESSAGE - 50))
         return cls(f"The binary could not be disassembled: {reason}", {"job_id": job_id, "reason": reason})
 
 

@@ -9,10 +9,10 @@ runner that slept through its lease finds the job taken, and what it brings is t
 """
 
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -32,13 +32,16 @@ STATES: Final = ("queued", "running", "finished", "failed", "cancelled")
 _FIELDS: Final = Job.__struct_fields__
 _SELECT: Final = f"SELECT {', '.join(_FIELDS)} FROM jobs"  # noqa: S608
 _REQUEST: Final = ("job_id", "filename", "family", "version", "is_dump", "base_addr", "bitness", "sha256", "username")
-_HELD: Final = "job_id = :job_id AND state = 'running' AND runner = :runner"
+# What the index `jobs_unfinished` is of, word for word, or SQLite reads the past.
+_UNFINISHED: Final = "state IN ('queued', 'running')"
+_HELD: Final = "job_id = :job_id AND state = 'running' AND runner IS :runner"
 _END: Final = "runner = NULL, lease_until = NULL, finished_at = :now"
 _CLAIM: Final = f"""
 UPDATE jobs
 SET state = 'running', runner = :runner, lease_until = :lease, started_at = :now, attempts = attempts + 1
 WHERE job_number = (
-    SELECT min(job_number) FROM jobs WHERE state = 'queued' AND (:job_id IS NULL OR job_id = :job_id)
+    SELECT min(job_number) FROM jobs
+    WHERE {_UNFINISHED} AND state = 'queued' AND (:job_id IS NULL OR job_id = :job_id)
 )
 RETURNING {", ".join(_REQUEST)}, keep_binary"""  # noqa: S608
 
@@ -66,7 +69,8 @@ def insert(connection: Connection, submission: Submission) -> str:
         ConflictError: An unfinished job has the same binary.
     """
     row = connection.execute(
-        "SELECT job_id FROM jobs WHERE sha256 = ? AND state IN ('queued', 'running')", (submission.sha256,)
+        f"SELECT job_id FROM jobs WHERE sha256 = ? AND {_UNFINISHED}",  # noqa: S608
+        (submission.sha256,),
     ).fetchone()
     if row:
         raise ConflictError.of_job(row[0], submission.sha256)
@@ -111,7 +115,7 @@ def select(connection: Connection, state: str | None) -> list[Job]:
 
 def count_unfinished(connection: Connection) -> int:
     """How many jobs are queued or running."""
-    ((count,),) = connection.execute("SELECT count(*) FROM jobs WHERE state IN ('queued', 'running')")
+    ((count,),) = connection.execute(f"SELECT count(*) FROM jobs WHERE {_UNFINISHED}")  # noqa: S608
     return int(count)
 
 
@@ -156,7 +160,7 @@ def _job(row: Sequence[Any]) -> Job:
         }
         error = None if fields["error"] is None else _object(fields["error"])
         job: Job = msgspec.convert({**fields, **times, "error": error, "filename": fields["filename"] or ""}, Job)
-    except (TypeError, ValueError) as found:
+    except (TypeError, ValueError, RecursionError) as found:
         raise CorruptFileError.of(f"a value cannot be read: {found}", "jobs") from found
     return job
 
@@ -171,13 +175,20 @@ def runner_name() -> str:
 
 def claim(connection: Connection, runner: str, job_id: str | None = None) -> Claim | None:
     """The oldest queued job, or the one that is asked for, now held by `runner`; `None` when there is none."""
-    _release_abandoned(connection)
-    row = connection.execute(
-        _CLAIM, {"runner": runner, "lease": time.time() + LEASE, "now": _now(), "job_id": job_id}
-    ).fetchone()
-    if row is None:
-        return None
-    fields = dict(zip((*_REQUEST, "keep_binary"), row, strict=True))
+    _release_abandoned(connection, runner)
+    while True:
+        values = {"runner": runner, "lease": time.time() + LEASE, "now": _now(), "job_id": job_id}
+        row = connection.execute(_CLAIM, values).fetchone()
+        if row is None:
+            return None
+        try:
+            return _claim(connection, dict(zip((*_REQUEST, "keep_binary"), row, strict=True)))
+        except CorruptFileError as error:
+            # One damaged binary must not keep all behind it waiting.
+            fail(connection, runner, row[0], AnalysisError.of(row[0], error.message))
+
+
+def _claim(connection: Connection, fields: dict[str, Any]) -> Claim:
     sha256, username, keep_binary = fields.pop("sha256"), fields.pop("username"), bool(fields.pop("keep_binary"))
     stored = connection.execute("SELECT checksum, binary FROM binaries WHERE sha256 = ?", (sha256,)).fetchone()
     if stored is None:
@@ -187,32 +198,42 @@ def claim(connection: Connection, runner: str, job_id: str | None = None) -> Cla
     return Claim(Request(**fields, timeout=0.0), sha256, username, keep_binary, _content(sha256, *stored))
 
 
-def _release_abandoned(connection: Connection) -> None:
-    """Take jobs from runners that have died."""
-    rows = connection.execute("SELECT job_id, runner, lease_until FROM jobs WHERE state = 'running'").fetchall()
-    for job_id, runner, lease_until in rows:
-        if lease_until < time.time() or _is_dead(runner):
-            give_back(connection, runner, job_id, "the process that ran it died")
+def _release_abandoned(connection: Connection, runner: str) -> None:
+    """Take jobs from runners that have died, but for this one, which just has not renewed its leases yet."""
+    rows = connection.execute(
+        f"SELECT job_id, runner, lease_until FROM jobs WHERE {_UNFINISHED} AND state = 'running' AND runner IS NOT ?",  # noqa: S608
+        (runner,),
+    ).fetchall()
+    now = time.time()
+    for job_id, other, lease_until in rows:
+        # A lease of tomorrow is of a clock that was wrong.
+        is_valid = isinstance(lease_until, int | float) and now <= lease_until <= now + 2 * LEASE
+        if not is_valid or _is_dead(other):
+            give_back(connection, other, job_id, "the process that ran it died")
 
 
-def _is_dead(runner: str) -> bool:
-    """Whether a runner was a process of this machine that is no more; others have to be waited for."""
-    host, process, _ = runner.split("/")
-    if host != _host() or sys.platform == "win32":
+def _is_dead(runner: object) -> bool:
+    """Whether a runner was a process that this one could see, and is no more; others have to be waited for."""
+    host, _, rest = str(runner).partition("/")
+    process = rest.partition("/")[0]
+    if not host or host != _host() or not process.isdecimal():
         return False
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:
         return True
-    except OSError:
+    except (OSError, OverflowError):
         return False
     return False
 
 
 def renew(connection: Connection, runner: str) -> set[str]:
     """Move the leases of a runner's jobs on; the jobs that it still holds."""
-    connection.execute("UPDATE jobs SET lease_until = ? WHERE runner = ?", (time.time() + LEASE, runner))
-    return {job_id for (job_id,) in connection.execute("SELECT job_id FROM jobs WHERE runner = ?", (runner,))}
+    rows = connection.execute(
+        f"UPDATE jobs SET lease_until = ? WHERE {_UNFINISHED} AND runner = ? RETURNING job_id",  # noqa: S608
+        (time.time() + LEASE, runner),
+    )
+    return {job_id for (job_id,) in rows.fetchall()}
 
 
 def is_held(connection: Connection, runner: str, job_id: str) -> bool:
@@ -235,11 +256,11 @@ def finish(connection: Connection, runner: str, job_id: str, sample_id: SampleId
     _drop_binary(connection, job_id)
 
 
-def fail(connection: Connection, runner: str, job_id: str, error: dict[str, Any]) -> None:
+def fail(connection: Connection, runner: str, job_id: str, error: AnalysisError) -> None:
     """End a job that the runner holds with an error."""
     done = connection.execute(
         f"UPDATE jobs SET state = 'failed', error = :error, {_END} WHERE {_HELD}",  # noqa: S608
-        {"job_id": job_id, "runner": runner, "error": _to_json(error).decode(), "now": _now()},
+        {"job_id": job_id, "runner": runner, "error": _to_json(error.to_dict()).decode(), "now": _now()},
     )
     if done.rowcount:
         _drop_binary(connection, job_id)
@@ -249,8 +270,7 @@ def give_back(connection: Connection, runner: str, job_id: str, reason: str) -> 
     """Queue a job again that the runner holds; after the last attempt, it has failed for that reason."""
     job = get(connection, job_id)
     if job.attempts >= MAX_ATTEMPTS:
-        error = AnalysisError.of(job_id, f"{reason}, {MAX_ATTEMPTS} times")
-        fail(connection, runner, job_id, error.to_dict())
+        fail(connection, runner, job_id, AnalysisError.of(job_id, f"{reason}, {MAX_ATTEMPTS} times"))
     else:
         _queue_again(connection, runner, job_id, attempts=job.attempts)
 
@@ -293,33 +313,17 @@ def delete_binary(connection: Connection, sample_id: SampleId) -> None:
     )
 
 
-def compact(connection: Connection, after: int) -> int | None:
-    """Compress the binary behind the id `after` harder; its id, or `None` at the end."""
-    row = connection.execute(
-        "SELECT binary_id, sha256, checksum, binary FROM binaries WHERE binary_id > ? ORDER BY binary_id LIMIT 1",
-        (after,),
-    ).fetchone()
-    if row is None:
-        return None
-    binary_id, sha256, checksum, blob = row
-    if not codec.is_compact(blob):
-        (smaller,) = codec.encode_many(codec.BINARY, [_content(sha256, checksum, blob)], compact=True)
-        connection.execute(
-            "UPDATE binaries SET checksum = ?, binary = ? WHERE binary_id = ?",
-            (codec.checksum(smaller), smaller, binary_id),
-        )
-    return int(binary_id)
-
-
 def _random() -> str:
     return os.urandom(16).hex()
 
 
 def _host() -> str:
-    # Takes longer to import than all of this module.
-    import platform  # noqa: PLC0415
-
-    return platform.node().replace("/", "-")
+    """This boot of this machine, and whose processes can be seen here; `""` where that cannot be known."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{boot}.{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return ""
 
 
 def _now() -> str:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from sampledb import jobs, limits, samples, submissions
@@ -174,9 +175,12 @@ class JobQueue(Handle):
                 bitness=bitness, username=username, keep_binary=keep_binary,
             )  # fmt: skip
             try:
-                running.Runner(self._connections, workers, _TIMEOUT).run(job_id=job_id)
-                # Another runner may have been faster.
-                job = self.wait_job(job_id)
+                job = self.get_job(job_id)
+                while job.finished_at is None:
+                    running.Runner(self._connections, workers, _TIMEOUT).run(job_id=job_id)
+                    # Another runner may have been faster; or may have been, and died.
+                    with suppress(BusyError):
+                        job = self.wait_job(job_id, timeout=_LONGEST_PAUSE)
             except BaseException:
                 self.cancel_job(job_id)
                 raise

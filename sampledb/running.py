@@ -4,9 +4,10 @@ Only this process writes the file. Workers, wherever they are, get a binary and 
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -14,18 +15,16 @@ import msgspec
 
 from sampledb import analysis, jobs, reports, storing
 from sampledb.connection import Connections
-from sampledb.errors import AnalysisError, InvalidInputError, MissingExtraError, SampleDBError
+from sampledb.errors import AnalysisError, BusyError, InvalidInputError, MissingExtraError
 from sampledb.jobs import Claim
 from sampledb.model import Job, JobProgress
 from sampledb.reports import Report
-from sampledb.workers import Workers
+from sampledb.workers import Workers, WorkersUnavailableError
 
 # Seconds. Often enough to notice a cancelled job soon, and for a lease to survive some that fail.
 HEARTBEAT: Final = 2.0
 # For an executor that does not say how many workers it has, such as Dask's.
 _IN_FLIGHT: Final = 64
-# One more than there are workers, so that none has to wait for the file.
-_AHEAD: Final = 1
 
 
 @contextmanager
@@ -36,6 +35,8 @@ def workers(executor: Executor | None) -> Iterator[Executor]:
         MissingExtraError: They would be of our own, and SMDA is not installed.
     """
     if executor is not None:
+        if not isinstance(executor, Executor):
+            raise InvalidInputError.of("executor", "a concurrent.futures.Executor, or None", executor)
         yield executor
         return
     analysis.require()
@@ -58,71 +59,84 @@ class Runner:
         self._progress = progress
         self._name = jobs.runner_name()
         self._limit = 0
-        self._claims: dict[Future[bytes], Claim] = {}
+        # What was claimed, and those of it that the executor has.
+        self._claims: dict[str, Claim] = {}
+        self._futures: dict[Future[bytes], str] = {}
         self._ended: dict[str, Job] = {}
-        self._next_heartbeat = time.monotonic() + HEARTBEAT
-        self._slots = getattr(executor, "_max_workers", _IN_FLIGHT) + _AHEAD
+        self._renewed = time.time()
+        # No more, so that a job which nobody has begun does not count as an attempt.
+        self._slots = getattr(executor, "_max_workers", None) or _IN_FLIGHT
 
     def run(self, limit: int = 0, job_id: str | None = None) -> list[Job]:
         """Do at most `limit` jobs, 0 for all; or this one, if it is queued. Those that ended, as they ended."""
         self._limit = limit
         try:
-            while True:
-                while self._claim(job_id):
-                    pass
-                if not self._claims:
-                    break
-                done, _ = wait(self._claims, timeout=HEARTBEAT, return_when=FIRST_COMPLETED)
+            while self._fill(job_id):
+                done, _ = wait(self._futures, timeout=HEARTBEAT, return_when=FIRST_COMPLETED)
                 for future in done:
-                    self._take(future)
-                self._renew()
+                    self._patiently(self._take, future)
+                    self._patiently(self._renew)
+                self._patiently(self._renew)
         except BaseException:
             self._interrupt()
             raise
         return list(self._ended.values())
 
-    def _claim(self, job_id: str | None) -> bool:
-        """Give the executor another job; whether there was one, and a slot for it."""
-        begun = len(self._ended) + len(self._claims)
-        if len(self._claims) >= self._slots or (self._limit and begun >= self._limit):
+    def _patiently(self, step: Callable[..., object], *arguments: object) -> bool:
+        """Take a step; where another process keeps the file busy, it is taken later, as long as there is work."""
+        try:
+            return bool(step(*arguments))
+        except BusyError:
+            if not self._futures:
+                raise
             return False
+
+    def _fill(self, job_id: str | None) -> bool:
+        """Give the executor as many jobs as it has workers; whether it has any."""
+        while len(self._futures) < self._slots and not self._is_enough():
+            if not self._patiently(self._begin, job_id):
+                break
+            self._patiently(self._renew)
+        return bool(self._futures)
+
+    def _is_enough(self) -> bool:
+        return bool(self._limit) and len(self._ended) + len(self._futures) >= self._limit
+
+    def _begin(self, job_id: str | None) -> bool:
+        """Give the executor another job; whether there was one."""
         with self._connections.writing() as connection:
             claim = jobs.claim(connection, self._name, job_id)
-        if claim is None:
-            return False
-        self._submit(claim)
-        return True
-
-    def _submit(self, claim: Claim) -> None:
+            if claim is None:
+                return False
+            self._claims[claim.request.job_id] = claim
         request = msgspec.structs.replace(claim.request, timeout=self._timeout)
         try:
             future = self._executor.submit(analysis.disassemble, claim.binary, request)
-        except (BrokenExecutor, RuntimeError) as error:
-            with self._connections.writing() as connection:
-                jobs.interrupt(connection, self._name, request.job_id)
+        except Exception as error:
+            # Whatever an executor raises when it cannot take more.
             raise AnalysisError.of(request.job_id, f"the executor takes no more work: {error}") from error
+        self._futures[future] = request.job_id
         # The executor has the binary now.
-        self._claims[future] = claim._replace(binary=b"")
+        self._claims[request.job_id] = claim._replace(binary=b"")
+        return True
 
     def _take(self, future: "Future[bytes]") -> None:
         """End a job, or queue it again."""
-        claim = self._claims[future]
-        job_id = claim.request.job_id
+        job_id = self._futures[future]
         try:
-            report = _report(claim, future.result())
+            report = _report(self._claims[job_id], future.result())
+        except (WorkersUnavailableError, MissingExtraError) as error:
+            raise AnalysisError.of(job_id, f"there are no workers: {error}") from error
         except CancelledError:
-            # By cancel_job, which has said so in the file; or with the executor, and then somebody else may do it.
-            self._change(jobs.interrupt, job_id)
-        except (AnalysisError, InvalidInputError) as error:
-            self._change(jobs.fail, job_id, error.to_dict())
-        except MissingExtraError:
-            self._change(jobs.interrupt, job_id)
-            raise
+            # By cancel_job, which has said so in the file; or by whoever else has the executor.
+            self._change(jobs.give_back, job_id, "its work was cancelled")
+        except AnalysisError as error:
+            self._change(jobs.fail, job_id, AnalysisError.of(job_id, str(error.details.get("reason") or error)))
         except Exception as error:  # noqa: BLE001 - an executor's own word for a worker that died
-            self._change(jobs.give_back, job_id, f"the worker died ({type(error).__name__}: {error})"[:300])
+            self._change(jobs.give_back, job_id, f"the worker died ({type(error).__name__}: {error})")
         else:
-            self._store(claim, report)
-        del self._claims[future]
+            self._store(self._claims[job_id], report)
+        del self._futures[future], self._claims[job_id]
         self._note(job_id)
 
     def _store(self, claim: Claim, report: Report) -> None:
@@ -148,33 +162,42 @@ class Runner:
 
     def _renew(self) -> None:
         """Keep the leases, and let go of jobs that were cancelled."""
-        if time.monotonic() < self._next_heartbeat:
+        # By the clock of the leases, which goes on while a machine sleeps.
+        if abs(time.time() - self._renewed) < HEARTBEAT:
             return
-        self._next_heartbeat = time.monotonic() + HEARTBEAT
         with self._connections.writing() as connection:
             held = jobs.renew(connection, self._name)
-        for future, claim in self._claims.items():
-            if claim.request.job_id not in held and not future.cancel() and isinstance(self._executor, Workers):
-                self._executor.cancel(claim.request.job_id)
+        self._renewed = time.time()
+        for future, job_id in self._futures.items():
+            if job_id not in held and not future.cancel() and isinstance(self._executor, Workers):
+                self._executor.cancel(job_id)
 
     def _interrupt(self) -> None:
         """Store what is finished, and leave the rest to be done by others; where the file fails, leases run out."""
-        for future, claim in list(self._claims.items()):
-            with suppress(SampleDBError):
-                if future.done() and not future.cancelled() and future.exception() is None:
-                    self._take(future)
-                else:
-                    future.cancel()
-                    self._change(jobs.interrupt, claim.request.job_id)
-        self._claims.clear()
+        self._progress = None
+        for future in [future for future in self._futures if not future.cancel() and _has_result(future)]:
+            with suppress(Exception):
+                self._take(future)
+        for job_id in self._claims:
+            with suppress(Exception):
+                self._change(jobs.interrupt, job_id)
+
+
+def _has_result(future: "Future[bytes]") -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 def _report(claim: Claim, content: object) -> Report:
+    """What a worker gave back, which need not be what was asked for."""
+    job_id = claim.request.job_id
     if not isinstance(content, bytes):
-        raise AnalysisError.of(claim.request.job_id, "the worker gave back no report")
-    report = reports.read(content)
+        raise AnalysisError.of(job_id, "the worker gave back no report")
+    try:
+        report = reports.read(content)
+    except InvalidInputError as error:
+        raise AnalysisError.of(job_id, f"SMDA's report breaks a rule: {error}") from error
     if report.sha256 != claim.sha256 or not report.functions:
-        raise AnalysisError.of(claim.request.job_id, "the worker gave back the report of something else")
+        raise AnalysisError.of(job_id, "the worker gave back the report of something else")
     return report
 
 
@@ -190,7 +213,7 @@ def reporting(progress: JobProgress | bool | None) -> Iterator[JobProgress | Non
         from tqdm import tqdm  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise MissingExtraError.of("analysis", "A progress bar") from error
-    with tqdm(unit="job", disable=None if progress else True) as bar:
+    with tqdm(unit="job", disable=None if progress and sys.stderr else True) as bar:
 
         def show(finished: int, total: int, _: Job) -> None:
             bar.total = total

@@ -150,7 +150,7 @@ CREATE TABLE jobs (
     CHECK ((state IN ('finished', 'failed', 'cancelled')) = (finished_at IS NOT NULL))
 ) STRICT"""
 
-# One unfinished job a binary; and the queue is found without reading the past.
+# One unfinished job a binary; and those are found without reading the past.
 _JOBS_UNFINISHED: Final = """
 CREATE UNIQUE INDEX jobs_unfinished ON jobs (sha256) WHERE state IN ('queued', 'running')"""
 

@@ -2,7 +2,6 @@
 
 import os
 import stat
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from sampledb import codec, limits
@@ -64,7 +63,7 @@ def read(
 
 def _content(binary: object) -> tuple[bytes, str | None]:
     if isinstance(binary, bytes | bytearray | memoryview):
-        content, name = bytes(binary), None
+        content, name = _bytes(binary), None
     elif isinstance(binary, str | os.PathLike):
         content, name = _read(binary), limits.name_of(binary)
     else:
@@ -74,12 +73,26 @@ def _content(binary: object) -> tuple[bytes, str | None]:
     return content, name
 
 
+def _bytes(binary: bytes | bytearray | memoryview) -> bytes:
+    try:
+        return bytes(binary)
+    except (ValueError, BufferError) as error:
+        raise InvalidInputError.of("binary", f"bytes that can be read ({error})", repr(binary)) from error
+
+
 def _read(path: str | os.PathLike[str]) -> bytes:
     try:
-        with Path(path).open("rb") as file:
-            # A device may have no end.
-            size = 0 if stat.S_ISCHR(os.fstat(file.fileno()).st_mode) else MAX_BYTES + 1
-            return file.read(size)
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InvalidInputError.of("binary", "a regular file", repr(path))
+            return file.read(MAX_BYTES + 1)
+    except InvalidInputError:
+        raise
     except (OSError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InvalidInputError.of("binary", f"a file that can be read ({reason})", repr(path)) from error
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    # A pipe that nobody writes to would never open.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from sampledb import (
     running,
 )
 from sampledb.connection import Connections
+from sampledb.workers import Workers
 from tests import binaries
 from tests.raw import raw
 from tests.strategies import function, report
@@ -210,8 +211,6 @@ def test_a_report_that_came_first_is_the_result(db: SampleDB, parsed: Parsed, so
 def test_a_binary_is_kept_only_where_that_was_asked_for(db: SampleDB) -> None:
     kept, dropped = db.analyze(SMALL, keep_binary=True), db.analyze(OTHERS[0])
     assert db.get_binary(kept.sample_id) == SMALL.read_bytes()
-    db.compact()
-    assert db.get_binary(kept.sample_id) == SMALL.read_bytes()
     assert db.check(deep=True) == []
     for sample_id in (dropped.sample_id, 99):
         with pytest.raises(NotFoundError):
@@ -232,9 +231,12 @@ def test_damage_to_a_queue_is_found(path: Path) -> None:
     with sampledb.open(path) as db:
         with pytest.raises(CorruptFileError):
             db.get_binary(sample.sample_id)
-        with pytest.raises(CorruptFileError):
-            db.run_jobs()
         found = {problem.where for problem in db.check(deep=True)}
+        later = db.submit_binary(OTHERS[1])
+        assert {job.job_id: job.state for job in db.run_jobs()} == {later: "finished"}
+        error = db.get_job(waiting).error
+        assert error is not None
+        assert "missing" in error["details"]["reason"]
     assert found >= {f"binaries, sha256 {sample.sha256}", f"jobs, job_id {waiting}", "binaries, sha256 nobody"}
 
 
@@ -306,6 +308,21 @@ def children_of(process: int) -> list[int]:
     return found
 
 
+def ticks(process: int) -> int:
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return int(fields[11])
+
+
+def busy_worker() -> int:
+    """The worker of this process that is disassembling: starting takes less than a second of its time."""
+    second = os.sysconf("SC_CLK_TCK")
+    until(lambda: any(ticks(child) > second for child in children_of(os.getpid())))
+    return max(children_of(os.getpid()), key=ticks)
+
+
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 
 
@@ -317,9 +334,7 @@ def test_a_worker_that_dies_each_time_fails_its_job_and_no_other(db: SampleDB) -
     for attempt in (1, 2, 3):
         until(lambda: db.get_job(doomed).attempts == attempt)  # noqa: B023 - called at once
         until(lambda: all(db.get_job(each).finished_at for each in others))
-        until(lambda: children_of(os.getpid()))
-        busiest = max(children_of(os.getpid()), key=_ticks)
-        os.kill(busiest, signal.SIGKILL)
+        os.kill(busy_worker(), signal.SIGKILL)
     thread.join(60)
     job = db.get_job(doomed)
     assert (job.state, job.attempts) == ("failed", 3)
@@ -329,28 +344,30 @@ def test_a_worker_that_dies_each_time_fails_its_job_and_no_other(db: SampleDB) -
     assert {db.get_job(each).attempts for each in others} == {1}
 
 
-def _ticks(process: int) -> int:
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return int(fields[11])
-
-
 @linux
 def test_a_stuck_worker_is_ended_by_the_clock(db: SampleDB) -> None:
     """A stopped process answers nothing and looks at no clock, like one that is stuck in C."""
     job_id = db.submit_binary(binaries.large())
-    thread = in_background(lambda: db.run_jobs(timeout=1.0))
-    until(lambda: children_of(os.getpid()))
-    for child in children_of(os.getpid()):
-        os.kill(child, signal.SIGSTOP)
-    thread.join(30)
+    thread = in_background(lambda: db.run_jobs(timeout=5.0))
+    os.kill(busy_worker(), signal.SIGSTOP)
+    thread.join(60)
     assert not thread.is_alive()
     job = db.get_job(job_id)
     assert job.state == "failed"
     assert job.error is not None
-    assert "longer than 1 seconds" in job.error["details"]["reason"]
+    assert "longer than 5 seconds" in job.error["details"]["reason"]
+
+
+@linux
+def test_a_binary_that_takes_too_much_memory_fails_and_its_worker_goes_on(db: SampleDB) -> None:
+    greedy, modest = db.submit_binary(binaries.large()), db.submit_binary(SMALL)
+    with Workers(1, memory_limit=700 * 2**20) as workers:
+        db.run_jobs(workers)
+    job = db.get_job(greedy)
+    assert (job.state, job.attempts) == ("failed", 1)
+    assert job.error is not None
+    assert "0.7 GB of memory" in job.error["details"]["reason"]
+    assert db.get_job(modest).state == "finished"
 
 
 def test_smda_s_own_timeout_fails_the_job(db: SampleDB) -> None:
@@ -384,6 +401,156 @@ def test_any_executor_does(db: SampleDB) -> None:
             ids = [db.submit_binary(changed(SMALL.read_bytes(), 10 * number + each)) for each in range(3)]
             assert sorted(job.job_id for job in db.run_jobs(executor)) == sorted(ids)
             assert {db.get_job(each).state for each in ids} == {"finished"}
+
+
+class Lying(Executor):
+    """An executor whose results are made up, or which has none."""
+
+    def __init__(self, answer: Callable[[], object]) -> None:
+        self._answer = answer
+
+    def submit(self, *_: Any, **__: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(self._answer())
+        except BaseException as error:  # noqa: BLE001 - also those that nobody expects
+            future.set_exception(error)
+        return future
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    def answer() -> object:
+        raise error
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "attempts"),
+    [
+        (lambda: None, 1),
+        (lambda: b"", 1),
+        (lambda: b"{}", 1),
+        (lambda: json.dumps(report(function(4096))).encode(), 1),
+        (raising(ValueError("cannot read \udcff")), 3),
+        (raising(AnalysisError("no", {"reason": {1, 2}})), 1),
+        (raising(MemoryError()), 3),
+        (raising(CancelledError()), 3),
+    ],
+)
+def test_what_an_executor_makes_up_fails_the_job(db: SampleDB, answer: Callable[[], object], attempts: int) -> None:
+    job_id = db.submit_binary(SMALL)
+    (job,) = db.run_jobs(Lying(answer))
+    assert (job.job_id, job.state, job.attempts) == (job_id, "failed", attempts)
+    assert json.dumps(job.to_dict()).encode()
+    assert db.list_samples() == {}
+
+
+@pytest.mark.parametrize("executor", [5, "pool", ThreadPoolExecutor])
+def test_what_is_no_executor_is_refused(db: SampleDB, executor: Any) -> None:
+    job_id = db.submit_binary(SMALL)
+    with pytest.raises(InvalidInputError):
+        db.run_jobs(executor)
+    assert db.get_job(job_id).attempts == 0
+
+
+@pytest.mark.parametrize("executable", ["", None, "/nonexistent"])
+def test_where_no_worker_starts_nothing_is_lost(
+    db: SampleDB, monkeypatch: pytest.MonkeyPatch, executable: str | None
+) -> None:
+    job_id = db.submit_binary(SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", executable)
+        with pytest.raises(AnalysisError, match="no workers"):
+            db.run_jobs()
+    assert (db.get_job(job_id).state, db.get_job(job_id).attempts) == ("queued", 0)
+
+
+def test_workers_find_what_the_caller_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the package is found through the current folder, and the path holds what is no text."""
+    monkeypatch.chdir(Path(sampledb.__file__).parent.parent)
+    script = f"""
+import pathlib, sys
+sys.path += [pathlib.Path("x"), *("y" * 1000 for _ in range(300))]
+import sampledb
+print(sampledb.open({str(tmp_path / "test.sampledb")!r}).analyze({str(SMALL)!r}).name)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True, env=environment
+    )
+    assert done.stdout.strip() == "t32.exe"
+
+
+def test_an_interrupt_as_the_workers_start_ends_soon(tmp_path: Path) -> None:
+    path = tmp_path / "test.sampledb"
+    with sampledb.open(path) as db:
+        job_id = db.submit_binary(binaries.large())
+        runner = run_in_process(path)
+        until(lambda: db.get_job(job_id).state == "running")
+        runner.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        runner.communicate(timeout=60)
+        assert time.monotonic() - started < 20
+        assert (db.get_job(job_id).state, db.get_job(job_id).attempts) == ("queued", 0)
+
+
+def test_a_busy_file_makes_a_runner_wait(tmp_path: Path) -> None:
+    path = tmp_path / "test.sampledb"
+    with sampledb.open(path, timeout=0.2) as db, sampledb.open(path) as other:
+        job_id = db.submit_binary(OTHERS[0])
+        thread = in_background(db.run_jobs)
+        until(lambda: db.get_job(job_id).state == "running")
+        with other._connections.writing():
+            time.sleep(4)
+        thread.join(60)
+        assert db.get_job(job_id).state == "finished"
+
+
+def test_progress_that_raises_leaves_no_job_behind(db: SampleDB) -> None:
+    for each in OTHERS[:3]:
+        db.submit_binary(each)
+
+    def progress(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        db.run_jobs(progress=progress)
+    assert db.list_jobs("running") == []
+    assert len(db.run_jobs()) == len(db.list_jobs()) - 1
+
+
+@pytest.mark.parametrize("runner", ["x", "host/abc/1", "host/99999999999999999999/1", "", "/1/"])
+@pytest.mark.parametrize("lease", [0.0, 9e99, -1.0])
+def test_a_forged_runner_does_not_hold_a_job_for_ever(path: Path, runner: str, lease: float) -> None:
+    with sampledb.open(path) as db:
+        job_id = db.submit_binary(b"garbage")
+    with raw(path) as connection:
+        connection.execute("UPDATE jobs SET state = 'running', runner = ?, lease_until = ?", (runner, lease))
+    with sampledb.open(path) as db:
+        assert [job.job_id for job in db.run_jobs(Lying(lambda: b""))] == [job_id]
+
+
+def test_an_error_that_nobody_can_read_is_damage(path: Path) -> None:
+    with sampledb.open(path) as db:
+        job_id = db.submit_binary(b"garbage")
+    with raw(path) as connection:
+        connection.execute("UPDATE jobs SET error = ?", ("[" * 100_000,))
+    with sampledb.open(path) as db:
+        for call in (lambda: db.get_job(job_id), db.list_jobs):
+            with pytest.raises(CorruptFileError):
+                call()
+        assert db.check(deep=True)
+
+
+@posix
+def test_what_is_no_regular_file_is_refused(db: SampleDB, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    released = memoryview(b"MZ")
+    released.release()
+    for binary in (tmp_path / "pipe", tmp_path, "/dev/zero", released):
+        with pytest.raises(InvalidInputError):
+            db.submit_binary(binary)  # type: ignore[arg-type]
 
 
 def test_a_broken_executor_is_an_error_and_its_jobs_wait_for_another(db: SampleDB) -> None:
@@ -491,7 +658,7 @@ def test_a_lease_that_ran_out_is_taken_over_and_what_comes_late_is_thrown_away(d
     assert (job.state, job.attempts) == ("finished", 2)
     with connections.writing() as connection:
         assert not jobs.is_held(connection, "elsewhere/1/a", job_id)
-        jobs.fail(connection, "elsewhere/1/a", job_id, {"code": "late"})
+        jobs.fail(connection, "elsewhere/1/a", job_id, AnalysisError.of(job_id, "late"))
         jobs.give_back(connection, "elsewhere/1/a", job_id, "late")
     assert db.get_job(job_id) == job
     connections.close()
