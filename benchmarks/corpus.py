@@ -62,7 +62,7 @@ def renewed(report: bytes, number: int) -> bytes:
 
 def _make(folder: Path, count: int) -> None:
     by_digest: dict[str, tuple[Path, bytes]] = {}
-    for name, content in _binaries():
+    for name, content in binaries():
         digest = hashlib.sha256(content).hexdigest()
         by_digest.setdefault(digest, (folder / f"{digest[:12]}_{name}.smda", content))
         if len(by_digest) == count:
@@ -86,7 +86,7 @@ def _disassemble(report: Path, binary: bytes) -> None:
         partial.replace(report)
 
 
-def _binaries() -> Iterator[tuple[str, bytes]]:
+def binaries() -> Iterator[tuple[str, bytes]]:
     """Names and contents: first those of wheels, then this machine's, the smaller first."""
     for wheel in _wheels():
         with zipfile.ZipFile(wheel) as archive:
