@@ -73,6 +73,8 @@ class Runner:
         try:
             while self._fill(job_id):
                 done, _ = wait(self._futures, timeout=HEARTBEAT, return_when=FIRST_COMPLETED)
+                # First, so that no worker waits while results are stored.
+                self._fill(job_id)
                 for future in done:
                     self._patiently(self._take, future)
                     self._patiently(self._renew)
@@ -92,12 +94,17 @@ class Runner:
             return False
 
     def _fill(self, job_id: str | None) -> bool:
-        """Give the executor as many jobs as it has workers; whether it has any."""
-        while len(self._futures) < self._slots and not self._is_enough():
+        """Give the executor as many jobs as it has free workers; whether any job is not yet ended."""
+        while self._has_free_worker() and not self._is_enough():
             if not self._patiently(self._begin, job_id):
                 break
             self._patiently(self._renew)
         return bool(self._futures)
+
+    def _has_free_worker(self) -> bool:
+        running = sum(not future.done() for future in self._futures)
+        # Results that wait to be stored take memory.
+        return running < self._slots and len(self._futures) < 2 * self._slots
 
     def _is_enough(self) -> bool:
         return bool(self._limit) and len(self._ended) + len(self._futures) >= self._limit
