@@ -1,6 +1,6 @@
 """Binaries a minute: jobs of a store beside SMDA's own batch tool, which writes the same reports into a folder.
 
-`python -m benchmarks.batch`, with the binaries of the corpus, on all cores.
+`python -m benchmarks.batch`, with binaries of the corpus, on all cores.
 """
 
 import argparse
