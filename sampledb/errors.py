@@ -153,8 +153,8 @@ class MissingExtraError(SampleDBError, ImportError):
     @classmethod
     def of(cls, extra: str, purpose: str) -> Self:
         """The error for an extra without which `purpose` is not possible."""
-        command = f"pip install 'sampledb[{extra}]'"
-        return cls(f"{purpose} needs the extra {extra}: {command}", {"extra": extra, "command": command})
+        install = f"pip install 'sampledb[{extra}]'"
+        return cls(f"{purpose} needs the extra {extra}: {install}", {"extra": extra, "install": install})
 
 
 class AnalysisError(SampleDBError):

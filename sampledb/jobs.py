@@ -43,7 +43,7 @@ WHERE job_number = (
     SELECT min(job_number) FROM jobs
     WHERE {_UNFINISHED} AND state = 'queued' AND (:job_id IS NULL OR job_id = :job_id)
 )
-RETURNING {", ".join(_REQUEST)}, keep_binary"""  # noqa: S608
+RETURNING {", ".join(_REQUEST)}"""  # noqa: S608
 
 _to_json = msgspec.json.Encoder().encode
 _object = msgspec.json.Decoder(dict[str, Any]).decode
@@ -55,7 +55,6 @@ class Claim(NamedTuple):
     request: Request
     sha256: str
     username: str
-    keep_binary: bool
     binary: bytes
 
 
@@ -182,20 +181,20 @@ def claim(connection: Connection, runner: str, job_id: str | None = None) -> Cla
         if row is None:
             return None
         try:
-            return _claim(connection, dict(zip((*_REQUEST, "keep_binary"), row, strict=True)))
+            return _claim(connection, dict(zip(_REQUEST, row, strict=True)))
         except CorruptFileError as error:
             # One damaged binary must not keep all behind it waiting.
             fail(connection, runner, row[0], AnalysisError.of(row[0], error.message))
 
 
 def _claim(connection: Connection, fields: dict[str, Any]) -> Claim:
-    sha256, username, keep_binary = fields.pop("sha256"), fields.pop("username"), bool(fields.pop("keep_binary"))
+    sha256, username = fields.pop("sha256"), fields.pop("username")
     stored = connection.execute("SELECT checksum, binary FROM binaries WHERE sha256 = ?", (sha256,)).fetchone()
     if stored is None:
         raise CorruptFileError.of("the binary of a job is missing", f"jobs, job_id {fields['job_id']}")
     fields["base_addr"] = codec.unsigned(fields["base_addr"])
     fields["is_dump"] = bool(fields["is_dump"])
-    return Claim(Request(**fields, timeout=0.0), sha256, username, keep_binary, _content(sha256, *stored))
+    return Claim(Request(**fields, timeout=0.0), sha256, username, _content(sha256, *stored))
 
 
 def _release_abandoned(connection: Connection, runner: str) -> None:
