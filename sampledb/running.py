@@ -18,8 +18,9 @@ from sampledb.connection import Connections
 from sampledb.errors import AnalysisError, BusyError, InvalidInputError, MissingExtraError
 from sampledb.jobs import Claim
 from sampledb.model import Job, JobProgress
+from sampledb.processes import UnavailableError
 from sampledb.reports import Report
-from sampledb.workers import Workers, WorkersUnavailableError
+from sampledb.workers import Workers
 
 # Seconds. Often enough to notice a cancelled job soon, and for a lease to survive some that fail.
 HEARTBEAT: Final = 2.0
@@ -132,7 +133,7 @@ class Runner:
         job_id = self._futures[future]
         try:
             report = _report(self._claims[job_id], future.result())
-        except (WorkersUnavailableError, MissingExtraError) as error:
+        except (UnavailableError, MissingExtraError) as error:
             raise AnalysisError.of(job_id, f"there are no workers: {error}") from error
         except CancelledError:
             # By cancel_job, which has said so in the file; or by whoever else has the executor.

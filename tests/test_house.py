@@ -27,7 +27,7 @@ FLOORS = [
     {"functions", "jobs", "samples"},
     {"connection", "media", "reports", "submissions"},
     {"opening", "xcfg"},
-    {"documents", "schema", "sqlite"},
+    {"documents", "processes", "schema", "sqlite"},
     {"limits", "frames"},
     {"analysis", "columns", "model"},
     {"codec", "errors", "smda"},
@@ -39,7 +39,7 @@ HIDDEN = {
     "pymediainfo": "media",
     "smda": "analysis",
     "sqlite_utils": "schema",
-    "subprocess": "workers",
+    "subprocess": "processes",
     "tqdm": "running",
     "zstandard": "codec",
 }
