@@ -16,7 +16,7 @@ from sampledb.errors import (
     SampleDBError,
     StorageError,
 )
-from sampledb.model import Function, FunctionId, Job, Outcome, Problem, Sample, SampleId, Stats
+from sampledb.model import Function, FunctionId, Hit, Job, Outcome, Problem, Sample, SampleId, Stats
 
 __all__ = [
     "AnalysisError",
@@ -26,6 +26,7 @@ __all__ = [
     "CorruptFileError",
     "Function",
     "FunctionId",
+    "Hit",
     "InvalidInputError",
     "Job",
     "MissingExtraError",

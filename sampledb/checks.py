@@ -5,7 +5,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
-from sampledb import functions, jobs, reports, samples
+from sampledb import functions, jobs, reports, samples, search
 from sampledb.connection import Connection, Connections
 from sampledb.errors import CorruptFileError, SampleDBError
 from sampledb.model import Problem
@@ -60,7 +60,7 @@ def run(connections: Connections, *, deep: bool) -> list[Problem]:
     """All problems found; each part is looked at even where another is damaged."""
     parts = [_pages, _foreign_keys, _counts, _order, _blobs_are_there, _json, _id_counters, _queue]
     if deep:
-        parts += [_reports, _disassembly, _binaries]
+        parts += [_reports, _disassembly, _binaries, _search]
     return [problem for part in parts for problem in _found(connections, part)]
 
 
@@ -161,3 +161,7 @@ def _disassembly(connection: Connection) -> Iterator[Problem]:
 
 def _binaries(connection: Connection) -> Iterator[Problem]:
     return jobs.damaged(connection)
+
+
+def _search(connection: Connection) -> Iterator[Problem]:
+    return search.differences(connection)

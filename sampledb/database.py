@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from sampledb import checks, functions, jobs, limits, media, reports, samples, storing
+from sampledb import checks, functions, jobs, limits, media, reports, samples, search, storing
 from sampledb.connection import file_statistics
 from sampledb.errors import (
     ClosedError,
@@ -16,7 +16,7 @@ from sampledb.errors import (
     NotFoundError,
     SampleDBError,
 )
-from sampledb.model import Function, Outcome, Problem, Progress, Sample, Stats
+from sampledb.model import Function, Hit, Outcome, Problem, Progress, Sample, Stats
 from sampledb.queueing import JobQueue
 
 # iter_samples and iter_functions hold this many records at a time, and no lock between two pages.
@@ -261,6 +261,33 @@ class SampleDB(JobQueue):
         with self._connections.reading() as connection:
             return samples.get_by_sha256(connection, sha256)
 
+    def find_sample(self, hash: str) -> Sample:  # noqa: A002 - what users call it
+        """The sample with that MD5, SHA-1 or SHA-256, or with a hash that begins with these 8 or more hex digits.
+
+        Raises:
+            NotFoundError: There is none.
+            InvalidInputError: There are several, or these are no hex digits.
+        """
+        prefix = limits.digits(hash)
+        with self._connections.reading() as connection:
+            return samples.get_by_hash(connection, prefix)
+
+    def search(self, text: str, *, limit: int = 50) -> list[Hit]:
+        """Samples and functions by what they are called, the best hits first.
+
+        Looks in names, families, versions, components, tags and notes of samples, and in names of functions (of
+        very long ones, in the first 1,000 characters). Each word of `text` must be there, be it inside of another:
+        `crypt` finds `aes_encrypt_block`. Capitals do not matter in ASCII, and no character has a special meaning.
+
+        Args:
+            text: At most 1,000 characters. Words of one or two characters take longer, as no index knows them.
+            limit: How many hits at most, 0 for all. As long as there are other names, each is given once.
+        """
+        text = limits.text("text", text, longest=limits.MAX_SEARCH)
+        limit = limits.position("limit", limit) or -1
+        with self._connections.snapshot() as connection:
+            return search.find(connection, text, limit=limit)
+
     def update_sample(
         self,
         sample_id: int,
@@ -301,6 +328,20 @@ class SampleDB(JobQueue):
         with self._connections.writing() as connection:
             stored = samples.locate(connection, sample_id)
             samples.update(connection, stored.sample_id, changes)
+            return samples.get(connection, sample_id)
+
+    def tag_sample(self, sample_id: int, *tags: str, remove: Iterable[str] = ()) -> Sample:
+        """Add tags behind those the sample has, and remove others; tags that are there, or are not, stay so.
+
+        Raises:
+            NotFoundError: There is no such sample.
+            InvalidInputError: A tag breaks a rule, or there would be more than 50.
+        """
+        sample_id = limits.identity("sample_id", sample_id)
+        added, removed = limits.tags(tags), limits.tags(remove if isinstance(remove, str) else tuple(remove))
+        with self._connections.writing() as connection:
+            stored = samples.locate(connection, sample_id)
+            samples.retag(connection, stored.sample_id, added, removed)
             return samples.get(connection, sample_id)
 
     def delete_sample(self, sample_id: int) -> bool:
@@ -466,7 +507,7 @@ class SampleDB(JobQueue):
         Takes about half a millisecond a function that has not been through it before, and free disk space of twice
         the file's size. Other handles can read and write between its steps, and nothing changes for them.
         """
-        for compact in (functions.compact, samples.compact):
+        for compact in (functions.compact, samples.compact, search.compact):
             after: int | None = 0
             while after is not None:
                 with self._connections.writing() as connection:

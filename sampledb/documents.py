@@ -29,10 +29,11 @@ _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 
 def read(source: object) -> bytes:
     """The compact JSON of a report given as a dict, JSON bytes, a path, or an object with `toDict()`."""
-    return _compact(_json(source))
+    return _compact(content(source))
 
 
-def _json(source: object) -> bytes:
+def content(source: object) -> bytes:
+    """The same, as it was given: not looked at yet."""
     if hasattr(source, "toDict"):
         try:
             source = source.toDict()

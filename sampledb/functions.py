@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sampledb import codec, frames, limits
+from sampledb import codec, frames, limits, search
 from sampledb.codec import MASK
 from sampledb.connection import Connection
 from sampledb.errors import CorruptFileError, InvalidInputError
@@ -273,6 +273,7 @@ def insert(
         "INSERT INTO disassembly (first_function_id, checksum, frame) VALUES (?, ?, ?)",
         ((first + start, codec.checksum(frame), frame) for start, frame in frames),
     )
+    search.add_functions(connection, first, first + len(rows) - 1)
 
 
 def compact(connection: Connection, after: int) -> int | None:
@@ -305,5 +306,6 @@ def _stored(row: FunctionRow) -> tuple[int, str, int, int, float, int | None, in
 
 def delete(connection: Connection, first: int, last: int) -> None:
     """Delete the functions with ids from `first` to `last`, which are those of one sample."""
+    search.remove_functions(connection, first, last)
     connection.execute("DELETE FROM disassembly WHERE first_function_id BETWEEN ? AND ?", (first, last))
     connection.execute("DELETE FROM functions WHERE function_id BETWEEN ? AND ?", (first, last))

@@ -24,6 +24,7 @@ MAX_TAG: Final = 50
 MAX_NOTES: Final = 1000
 MAX_NAME: Final = 255
 MAX_LABEL: Final = 64
+MAX_SEARCH: Final = 1000
 MAX_EXTENSION: Final = 10
 # SQLite's JSON functions give up on deeper values, and so would query() on what we had stored.
 MAX_JSON_DEPTH: Final = 200
@@ -31,6 +32,7 @@ MAX_JSON_DEPTH: Final = 200
 MAX_JSON_INTEGER_BITS: Final = 4096
 
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
+_DIGITS: Final = re.compile(r"[0-9a-fA-F]{8,64}")
 _FAMILY: Final = re.compile(r"(?:[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*)?")
 _EXTENSION: Final = re.compile(r"[A-Za-z0-9]*")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -135,6 +137,13 @@ def sha256(value: object) -> str:
     """64 hex digits; upper and lower case are the same hash, kept as lower."""
     if not isinstance(value, str) or not _SHA256.fullmatch(value):
         raise InvalidInputError.of("sha256", "64 hex digits", value)
+    return value.lower()
+
+
+def digits(value: object) -> str:
+    """8 to 64 hex digits, the beginning of a hash; as lower case."""
+    if not isinstance(value, str) or not _DIGITS.fullmatch(value):
+        raise InvalidInputError.of("hash", "8 to 64 hex digits of an MD5, SHA-1 or SHA-256", value)
     return value.lower()
 
 

@@ -108,6 +108,31 @@ class Function(Record, frozen=True):
     disassembly: dict[str, Any] | None = None
 
 
+HitField: TypeAlias = Literal["name", "family", "version", "component", "tag", "notes", "function"]
+
+
+class Hit(Record, frozen=True):
+    """Something that `search()` found.
+
+    Attributes:
+        sample_id: The sample that it is, or is in.
+        function_id: The function whose name it is; `None` for a sample.
+        field: Where it was found: `name`, `family`, `version`, `component`, `tag`, `notes`, or `function`.
+        text: All that this field holds.
+        sample: The sample's name.
+        offset: Of the function, unsigned 64-bit; `None` for a sample.
+        score: How well it fits, above 0 and up to 1, which is all of the text and nothing else.
+    """
+
+    sample_id: SampleId
+    function_id: FunctionId | None
+    field: HitField
+    text: str
+    sample: str
+    offset: int | None
+    score: float
+
+
 class Stats(Record, frozen=True):
     """What is in the file.
 
@@ -162,12 +187,14 @@ class Outcome(Record, frozen=True):
         status: `added`; `existed`, when the SHA-256 has an analysis already; or `failed`.
         sample: The sample as stored; `None` when it failed.
         error: Why it failed; `None` when it did not.
+        source: The path or label of what was given, for people; `""` for a dict or bytes.
     """
 
     index: int
     status: Literal["added", "existed", "failed"]
     sample: Sample | None
     error: SampleDBError | None
+    source: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As for every record, the error as its own `to_dict()`."""
@@ -176,6 +203,7 @@ class Outcome(Record, frozen=True):
             "status": self.status,
             "sample": self.sample and self.sample.to_dict(),
             "error": self.error and self.error.to_dict(),
+            "source": self.source,
         }
 
 

@@ -80,8 +80,13 @@ class _Header(msgspec.Struct):
     sha1: str | None = None
 
 
+class _Hash(msgspec.Struct):
+    sha256: str
+
+
 _unparse = msgspec.json.Encoder().encode
 _parse_object = msgspec.json.Decoder(dict[str, Any]).decode
+_parse_sha256 = msgspec.json.Decoder(_Hash).decode
 _parse_header = msgspec.json.Decoder(_Header).decode
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]*")
 
@@ -106,6 +111,14 @@ def read(source: object, overrides: dict[str, Any] | None = None) -> Report:
     if len(header) > codec.MAX_BYTES[codec.JSON]:
         raise InvalidInputError.in_report("$", f"holds over {codec.MAX_BYTES[codec.JSON]} bytes besides its functions")
     return Report(**fields, header=codec.encode(codec.JSON, header), functions=rows, frames=frames)
+
+
+def sha256_of(content: bytes) -> str | None:
+    """The SHA-256 that a report's JSON says it is of, at a glance; `None` where a closer look is needed."""
+    try:
+        return limits.sha256(_parse_sha256(content).sha256)
+    except (ValueError, RecursionError):
+        return None
 
 
 def joined(header: bytes, functions: Iterable[tuple[int, dict[str, Any] | None]]) -> dict[str, Any]:

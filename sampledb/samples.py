@@ -1,12 +1,13 @@
 """The tables `samples`, `sample_tags` and `reports`: rows in, frozen Samples out."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from sampledb import codec, limits
+from sampledb import codec, limits, search
 from sampledb.connection import Connection
 from sampledb.errors import CorruptFileError, InvalidInputError, NotFoundError
 from sampledb.media import Media
@@ -34,6 +35,16 @@ _FILTERS: Final = {
     "is_library": "is_library = :is_library",
     "after": "sample_id > :after",
 }
+
+# A prefix of hex digits, up to which and what comes after it; all three columns have an index.
+_BY_HASH: Final = f"""
+{_SELECT}
+WHERE sample_id IN (
+    SELECT sample_id FROM samples WHERE sha256 BETWEEN :prefix AND :end
+    UNION SELECT sample_id FROM samples WHERE md5 BETWEEN :prefix AND :end AND md5 <> ''
+    UNION SELECT sample_id FROM samples WHERE sha1 BETWEEN :prefix AND :end AND sha1 <> '')
+ORDER BY sample_id
+LIMIT 2"""  # noqa: S608
 
 _STATISTICS: Final = """
 SELECT count(*)                                         AS num_samples,
@@ -133,6 +144,17 @@ def get_by_sha256(connection: Connection, sha256: str) -> Sample:
     return _sample(row)
 
 
+def get_by_hash(connection: Connection, prefix: str) -> Sample:
+    """The only sample with a hash that begins with these lower-case digits, or NotFoundError."""
+    rows = connection.execute(_BY_HASH, {"prefix": prefix, "end": prefix + "g"}).fetchall()
+    if not rows:
+        raise NotFoundError.of("sample", prefix)
+    if len(rows) > 1:
+        ids = " and ".join(str(sample_id) for sample_id, *_ in rows)
+        raise InvalidInputError.of("hash", f"of one sample, with as many digits as it takes: {ids} share these", prefix)
+    return _sample(rows[0])
+
+
 def find(connection: Connection, *, sha256: str) -> Stored | None:
     """What is stored of a SHA-256, or `None`."""
     row = connection.execute(f"{_FIND} sha256 = ?", (sha256,)).fetchone()
@@ -198,7 +220,9 @@ def insert(connection: Connection, sha256: str, username: str) -> Stored:
         f"INSERT INTO samples ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
         tuple(columns.values()),
     )
-    return Stored(SampleId(cursor.lastrowid or 0), "", "", 0, 0, None, 0)
+    sample_id = SampleId(cursor.lastrowid or 0)
+    search.add_sample(connection, sample_id)
+    return Stored(sample_id, "", "", 0, 0, None, 0)
 
 
 def put_analysis(
@@ -226,7 +250,8 @@ def put_analysis(
     columns["first_function_id"] = first_function_id
     if "name" in overrides or not stored.name:
         columns |= _names(stored, report.name)
-    _set(connection, stored.sample_id, columns)
+    with _indexed(connection, stored.sample_id):
+        _set(connection, stored.sample_id, columns)
     connection.execute(
         "INSERT OR REPLACE INTO reports (sample_id, checksum, report) VALUES (?, ?, ?)",
         (stored.sample_id, codec.checksum(report.header), report.header),
@@ -239,15 +264,10 @@ def put_media(connection: Connection, stored: Stored, media: Media) -> None:
     columns: dict[str, object] = {**_names(stored, name), **media.given, "has_media": 1}
     if media.media_info:
         columns["media_info"] = _to_json(media.media_info).decode()
-    _set(connection, stored.sample_id, columns)
+    with _indexed(connection, stored.sample_id):
+        _set(connection, stored.sample_id, columns)
+        _set_tags(connection, stored.sample_id, _retagged(connection, stored.sample_id, media.tags))
     connection.execute(_FILL_FROM_FILE, (media.md5, media.sha1, media.size, stored.sample_id))
-    kept = connection.execute(
-        "SELECT tag FROM sample_tags WHERE sample_id = ? ORDER BY position", (stored.sample_id,)
-    ).fetchall()
-    together = list(dict.fromkeys([*(tag for (tag,) in kept), *media.tags]))
-    if len(together) > limits.MAX_TAGS:
-        raise InvalidInputError.of("tags", f"at most {limits.MAX_TAGS} with those the sample has", together)
-    _set_tags(connection, stored.sample_id, together)
 
 
 def update(connection: Connection, sample_id: SampleId, changes: dict[str, Any]) -> None:
@@ -256,10 +276,27 @@ def update(connection: Connection, sample_id: SampleId, changes: dict[str, Any])
     tags = columns.pop("tags", None)
     if "media_info" in columns:
         columns["media_info"] = _to_json(columns["media_info"]).decode()
-    if columns:
-        _set(connection, sample_id, columns)
-    if tags is not None:
-        _set_tags(connection, sample_id, tags)
+    with _indexed(connection, sample_id):
+        if columns:
+            _set(connection, sample_id, columns)
+        if tags is not None:
+            _set_tags(connection, sample_id, tags)
+
+
+def retag(connection: Connection, sample_id: SampleId, add: Iterable[str], remove: Container[str]) -> None:
+    """Add tags behind those that the sample has, and take some away."""
+    with _indexed(connection, sample_id):
+        _set_tags(connection, sample_id, _retagged(connection, sample_id, add, remove))
+
+
+def _retagged(
+    connection: Connection, sample_id: SampleId, add: Iterable[str], remove: Container[str] = ()
+) -> list[str]:
+    kept = connection.execute("SELECT tag FROM sample_tags WHERE sample_id = ? ORDER BY position", (sample_id,))
+    together = [tag for tag in dict.fromkeys([*(tag for (tag,) in kept), *add]) if tag not in remove]
+    if len(together) > limits.MAX_TAGS:
+        raise InvalidInputError.of("tags", f"at most {limits.MAX_TAGS} with those the sample has", together)
+    return together
 
 
 def compact(connection: Connection, after: int) -> int | None:
@@ -281,6 +318,7 @@ def compact(connection: Connection, after: int) -> int | None:
 
 def delete(connection: Connection, sample_id: SampleId) -> None:
     """Delete a sample whose functions are gone, with its tags and its report."""
+    search.remove_sample(connection, sample_id)
     connection.execute("DELETE FROM samples WHERE sample_id = ?", (sample_id,))
 
 
@@ -289,6 +327,14 @@ def _names(stored: Stored, name: str) -> dict[str, str]:
     if stored.extension != limits.extension_of(stored.name):
         return {"name": name}
     return {"name": name, "extension": limits.extension_of(name)}
+
+
+@contextmanager
+def _indexed(connection: Connection, sample_id: SampleId) -> Iterator[None]:
+    """Around a change of what search() finds samples by."""
+    search.remove_sample(connection, sample_id)
+    yield
+    search.add_sample(connection, sample_id)
 
 
 def _set(connection: Connection, sample_id: SampleId, columns: Mapping[str, object]) -> None:

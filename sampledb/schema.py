@@ -7,6 +7,7 @@ History of `user_version`:
 
 1.  Samples, tags, reports, functions, disassembly; two views.
 2.  Jobs and binaries.
+3.  Full-text search over samples and function names; look-up by MD5 and SHA-1.
 
 sqlite-utils records each step in `_sqlite_migrations`, `user_version` says the same in the header, where
 opening a file finds it without a query. Never change a released step: add one.
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 # "smpl" as a big-endian integer: what `file` and PRAGMA application_id show.
 APPLICATION_ID: Final = 0x736D706C
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 
 _SAMPLES: Final = """
 CREATE TABLE samples (
@@ -166,6 +167,36 @@ CREATE TABLE binaries (
     binary    BLOB    NOT NULL   -- format byte, then the file, zstd
 ) STRICT"""
 
+_SAMPLES_BY_MD5: Final = "CREATE INDEX samples_by_md5 ON samples (md5) WHERE md5 <> ''"
+
+_SAMPLES_BY_SHA1: Final = "CREATE INDEX samples_by_sha1 ON samples (sha1) WHERE sha1 <> ''"
+
+_FUNCTIONS_BY_NAME: Final = "CREATE INDEX functions_by_name ON functions (name) WHERE name <> ''"
+
+_SAMPLE_TEXTS: Final = """
+CREATE VIEW sample_texts AS
+    -- What sample_search knows of each sample.
+    SELECT sample_id, name, family, version, component,
+           coalesce((SELECT group_concat(tag, char(10)) FROM sample_tags
+                     WHERE sample_tags.sample_id = samples.sample_id), '') AS tags,
+           coalesce(notes, '') AS notes
+    FROM samples"""
+
+# Trigrams find what stands inside of names, which words would not: `crypt` in `aes_encrypt_block`. Their positions
+# (detail=full) would double the index, and do not order better than a look at the names themselves; sizes
+# (columnsize) are for a ranking that is not used. Neither table keeps the text, which stands in the rows.
+_SAMPLE_SEARCH: Final = """
+CREATE VIRTUAL TABLE sample_search
+    -- Finds samples by what sample_texts has of them; rowid is the sample_id.
+    USING fts5(name, family, version, component, tags, notes,
+               content='', detail=none, columnsize=0, tokenize='trigram')"""
+
+_FUNCTION_SEARCH: Final = """
+CREATE VIRTUAL TABLE function_search
+    -- Finds function names by the first 1,000 characters; rowid is the lowest function_id that has the name, and
+    -- functions_by_name knows the others: most names stand in many samples.
+    USING fts5(name, content='', detail=none, columnsize=0, tokenize='trigram')"""
+
 _STORE: Final = (
     _SAMPLES,
     _SAMPLES_BY_FAMILY,
@@ -180,6 +211,25 @@ _STORE: Final = (
     _FUNCTION_LIST,
 )
 _QUEUE: Final = (_JOBS, _JOBS_UNFINISHED, _JOBS_BY_SAMPLE, _BINARIES)
+_SEARCH: Final = (
+    _SAMPLES_BY_MD5,
+    _SAMPLES_BY_SHA1,
+    _FUNCTIONS_BY_NAME,
+    _SAMPLE_TEXTS,
+    _SAMPLE_SEARCH,
+    _FUNCTION_SEARCH,
+)
+_ALL: Final = _STORE + _QUEUE + _SEARCH
+
+_FILL_SEARCH: Final = (
+    "INSERT INTO sample_search (rowid, name, family, version, component, tags, notes) SELECT * FROM sample_texts",
+    """
+    INSERT INTO function_search (rowid, name)
+    SELECT min(function_id), substr(name, 1, 1000)
+    FROM functions
+    WHERE name <> ''
+    GROUP BY name""",
+)
 
 
 @functools.cache
@@ -197,6 +247,11 @@ def _migrations() -> "Migrations":
     @migrations(name="2_queue")
     def _queue(db: "Database") -> None:
         for statement in _QUEUE:
+            db.execute(statement.strip())
+
+    @migrations(name="3_search")
+    def _search(db: "Database") -> None:
+        for statement in _SEARCH + _FILL_SEARCH:
             db.execute(statement.strip())
 
     return migrations
@@ -219,7 +274,7 @@ def fault(connection: "sqlite3.Connection") -> str:
     transactions.
     """
     found = dict(connection.execute("SELECT sql, type FROM sqlite_schema WHERE sql IS NOT NULL"))
-    changed = next((statement for statement in _STORE + _QUEUE if statement.strip() not in found), None)
+    changed = next((statement for statement in _ALL if statement.strip() not in found), None)
     if changed is not None:
         return f"{' '.join(changed.split()[:3])} is missing or altered"
     return "a trigger was added" if "trigger" in found.values() else ""

@@ -41,8 +41,8 @@ _OPERATIONAL: Final = BUSY | {_NOMEM, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTO
 _PRAGMA: Final = 19
 _READ, _SELECT, _FUNCTION, _RECURSIVE = 20, 21, 31, 33
 _READING_PRAGMAS: Final = {
-    *("application_id", "compile_options", "encoding", "freelist_count", "journal_mode", "page_count"),
-    *("page_size", "schema_version", "synchronous", "user_version"),
+    *("application_id", "compile_options", "data_version", "encoding", "freelist_count", "journal_mode"),
+    *("page_count", "page_size", "schema_version", "synchronous", "user_version"),
 }
 _DESCRIBING_PRAGMAS: Final = {
     *(

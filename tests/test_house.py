@@ -25,6 +25,7 @@ FLOORS = [
     {"handle", "running"},
     {"storing", "workers"},
     {"functions", "jobs", "samples"},
+    {"search"},
     {"connection", "media", "reports", "submissions"},
     {"opening", "xcfg"},
     {"documents", "processes", "schema", "sqlite"},

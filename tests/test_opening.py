@@ -23,7 +23,7 @@ from sampledb import (
     schema,
     sqlite,
 )
-from tests.raw import raw
+from tests.raw import downgrade, raw
 from tests.strategies import report
 
 
@@ -57,6 +57,7 @@ def test_a_file_says_what_it_is(path: Path) -> None:
         assert connection.execute("SELECT name, migration_set FROM _sqlite_migrations").fetchall() == [
             ("1_store", "sampledb"),
             ("2_queue", "sampledb"),
+            ("3_search", "sampledb"),
         ]
 
 
@@ -226,3 +227,18 @@ def test_compact_gives_back_the_space_of_what_was_deleted(filled_path: Path, tmp
         with pytest.raises(ConflictError):
             db.add_sample(before)
     assert path.stat().st_size < filled_path.stat().st_size / 2
+
+
+@pytest.mark.parametrize("version", range(1, schema.FORMAT_VERSION))
+def test_a_file_of_an_earlier_version_is_upgraded(path: Path, version: int) -> None:
+    with sampledb.open(path) as db:
+        report, samples = db.get_report(1), db.list_samples()
+    downgrade(path, version)
+    with pytest.raises(ReadOnlyError, match="older format"):
+        sampledb.open(path, readonly=True)
+    with sampledb.open(path) as db:
+        assert (db.get_report(1), db.list_samples()) == (report, samples)
+        assert db.stats().format_version == schema.FORMAT_VERSION
+        assert db.check(deep=True) == []
+    with sampledb.open(path, readonly=True) as db:
+        assert db.list_samples() == samples
