@@ -9,12 +9,10 @@ from msgspec import UNSET, UnsetType
 from sampledb import checks, functions, jobs, limits, media, reports, samples, search, storing
 from sampledb.connection import file_statistics
 from sampledb.errors import (
-    ClosedError,
     ConflictError,
     CorruptFileError,
     InvalidInputError,
     NotFoundError,
-    SampleDBError,
 )
 from sampledb.model import Function, Hit, Outcome, Problem, Progress, Sample, Stats
 from sampledb.queueing import JobQueue
@@ -100,34 +98,30 @@ class SampleDB(JobQueue):
         username = limits.username(username)
         exist_ok = limits.flag("exist_ok", exist_ok)
         replace = limits.flag("replace", replace)
-        sample, _ = self._add(smda_report, overrides, username=username, exist_ok=exist_ok, replace=replace)
-        return sample
-
-    def _add(
-        self, smda_report: object, overrides: dict[str, Any], *, username: str, exist_ok: bool, replace: bool
-    ) -> tuple[Sample, bool]:
-        """The sample of a report, and whether it was stored now."""
         self._connections.require_writable()
         report = reports.read(smda_report, overrides)
         with self._connections.writing() as connection:
-            sample_id, is_new = storing.add(
+            sample_id, _ = storing.add(
                 connection, report, overrides, username=username, exist_ok=exist_ok, replace=replace
             )
-            return samples.get(connection, sample_id), is_new
+            return samples.get(connection, sample_id)
 
     def add_samples(
         self, reports: Iterable[object], *, exist_ok: bool = True, progress: Progress | None = None
     ) -> Iterator[Outcome]:
-        """Store many reports, each in a transaction of its own, and yield what became of each, in order.
+        """Store many reports, and yield what became of each, in order, when it is on disk.
 
-        Nothing is stored but what is asked for: the reports are read one by one as the outcomes are consumed. A
-        report that fails does not stop those after it.
+        Reads a few reports ahead of what is asked for, in bounded memory. After half a second of it, packs them on
+        all cores. Those whose SHA-256 has an analysis are skipped unread. A report that fails does not stop others.
 
         Args:
-            reports: What `add_sample` takes, many of it.
+            reports: What `add_sample` takes, many of it; `find_reports` finds them in folders and archives.
             exist_ok: Whether a SHA-256 that has an analysis counts as `existed` rather than `failed`.
             progress: Called after each with how many are done, how many there are (`None` if unknown), the outcome.
         """
+        # Threads and processes, which nothing else here needs.
+        from sampledb.ingesting import Ingestion  # noqa: PLC0415
+
         exist_ok = limits.flag("exist_ok", exist_ok)
         self._connections.require_writable()
         if isinstance(reports, str | bytes | Mapping) or not isinstance(reports, Iterable):
@@ -135,22 +129,12 @@ class SampleDB(JobQueue):
         total = len(reports) if isinstance(reports, Sized) else None
 
         def outcomes() -> Iterator[Outcome]:
-            for index, smda_report in enumerate(reports):
-                outcome = self._outcome(index, smda_report, exist_ok=exist_ok)
+            for outcome in Ingestion(self._connections, exist_ok=exist_ok).outcomes(reports):
                 if progress is not None:
-                    progress(index + 1, total, outcome)
+                    progress(outcome.index + 1, total, outcome)
                 yield outcome
 
         return outcomes()
-
-    def _outcome(self, index: int, smda_report: object, *, exist_ok: bool) -> Outcome:
-        try:
-            sample, is_new = self._add(smda_report, {}, username="anonymous", exist_ok=exist_ok, replace=False)
-        except ClosedError:
-            raise
-        except SampleDBError as error:
-            return Outcome(index, "failed", None, error)
-        return Outcome(index, "added" if is_new else "existed", sample, None)
 
     def add_media(
         self,
