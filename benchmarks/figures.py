@@ -93,6 +93,15 @@ class Batch(msgspec.Struct, frozen=True):
     smda: float
 
 
+class Searching(msgspec.Struct, frozen=True):
+    """Search over functions that all have names of their own."""
+
+    functions: int
+    asking: Timing
+    adding: float  # rate of adding real reports, as a share of that without the index
+    adding_named: float  # the same, where every function has a new name
+
+
 class Figures(msgspec.Struct, frozen=True):
     """One run."""
 
@@ -107,6 +116,7 @@ class Figures(msgspec.Struct, frozen=True):
     growth: list[Growth]
     adding: tuple[float, float]  # functions a second: ours, the floor's
     batch: Batch | None = None
+    searching: Searching | None = None
 
 
 def load() -> Figures:

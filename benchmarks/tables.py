@@ -15,7 +15,7 @@ def text(figures: Figures) -> str:
         f"{figures.machine}; {', '.join(f'{name} {version}' for name, version in figures.versions.items())}\n"
         f"{figures.day}"
     )
-    parts = [_rows, _sizes, _peers, _memory, _growth, _batch]
+    parts = [_rows, _sizes, _peers, _memory, _growth, _batch, _searching]
     return "\n\n".join([head, *filter(None, (part(figures) for part in parts))])
 
 
@@ -93,6 +93,18 @@ def _batch(figures: Figures) -> str:
         ["SMDA's disassembleParallel", f"{60 * batch.binaries / batch.smda:.0f}", ""],
     ]
     return _table(lines, [f"{batch.binaries} binaries", "a minute", "time, target 1.05"])
+
+
+def _searching(figures: Figures) -> str:
+    found = figures.searching
+    if found is None:
+        return ""
+    lines = [
+        [f"search, {found.functions:,} function names", *_times(found.asking), "50 ms"],
+        ["adding, of its rate without the index", f"{found.adding:.2f}", "", "", "0.85"],
+        ["... where every function has a new name", f"{found.adding_named:.2f}", "", "", ""],
+    ]
+    return _table(lines, ["", "median", "p90", "p99", "target"])
 
 
 def _table(lines: Sequence[Sequence[str]], heads: Sequence[str]) -> str:
