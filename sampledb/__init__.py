@@ -16,7 +16,7 @@ from sampledb.errors import (
     SampleDBError,
     StorageError,
 )
-from sampledb.model import Function, FunctionId, Job, Outcome, Problem, Sample, SampleId, Stats
+from sampledb.model import Function, FunctionId, Job, Outcome, Problem, RecordDict, RecordList, Sample, SampleId, Stats
 
 __all__ = [
     "AnalysisError",
@@ -35,6 +35,8 @@ __all__ = [
     "Outcome",
     "Problem",
     "ReadOnlyError",
+    "RecordDict",
+    "RecordList",
     "Sample",
     "SampleDB",
     "SampleDBError",
