@@ -16,7 +16,19 @@ from sampledb.errors import (
     SampleDBError,
     StorageError,
 )
-from sampledb.model import Function, FunctionId, Hit, Job, Outcome, Problem, Sample, SampleId, Stats
+from sampledb.model import (
+    Function,
+    FunctionId,
+    Hit,
+    Job,
+    Outcome,
+    Problem,
+    RecordDict,
+    RecordList,
+    Sample,
+    SampleId,
+    Stats,
+)
 
 __all__ = [
     "AnalysisError",
@@ -36,6 +48,8 @@ __all__ = [
     "Outcome",
     "Problem",
     "ReadOnlyError",
+    "RecordDict",
+    "RecordList",
     "Sample",
     "SampleDB",
     "SampleDBError",

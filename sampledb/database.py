@@ -14,7 +14,7 @@ from sampledb.errors import (
     InvalidInputError,
     NotFoundError,
 )
-from sampledb.model import Function, Hit, Outcome, Problem, Progress, Sample, Stats
+from sampledb.model import Function, Hit, Outcome, Problem, Progress, RecordDict, RecordList, Sample, Stats
 from sampledb.queueing import JobQueue
 
 # iter_samples and iter_functions hold this many records at a time, and no lock between two pages.
@@ -202,7 +202,7 @@ class SampleDB(JobQueue):
         name: str | None = None,
         extension: str | None = None,
         is_library: bool | None = None,
-    ) -> dict[int, Sample]:
+    ) -> RecordDict[int, Sample]:
         """The samples by `sample_id`, in its order (MCRIT's `GET /samples`); those that match all filters given.
 
         `start` is a position among the matches, `limit` how many at most, 0 for all. `family=""` matches samples
@@ -212,7 +212,7 @@ class SampleDB(JobQueue):
         filters = _filters(family=family, tag=tag, name=name, extension=extension, is_library=is_library)
         with self._connections.reading() as connection:
             found = samples.select(connection, filters, start=start, limit=count)
-        return {sample.sample_id: sample for sample in found}
+        return RecordDict({sample.sample_id: sample for sample in found})
 
     def iter_samples(
         self,
@@ -256,7 +256,7 @@ class SampleDB(JobQueue):
         with self._connections.reading() as connection:
             return samples.get_by_hash(connection, prefix)
 
-    def search(self, text: str, *, limit: int = 50) -> list[Hit]:
+    def search(self, text: str, *, limit: int = 50) -> RecordList[Hit]:
         """Samples and functions by what they are called, the best hits first.
 
         Looks in names, families, versions, components, tags and notes of samples, and in names of functions (of
@@ -270,7 +270,7 @@ class SampleDB(JobQueue):
         text = limits.text("text", text, longest=limits.MAX_SEARCH)
         limit = limits.position("limit", limit) or -1
         with self._connections.snapshot() as connection:
-            return search.find(connection, text, limit=limit)
+            return RecordList(search.find(connection, text, limit=limit))
 
     def update_sample(
         self,
@@ -366,7 +366,7 @@ class SampleDB(JobQueue):
 
     def list_functions(
         self, sample_id: int, *, start: int = 0, limit: int = 0, disassembly: bool = False
-    ) -> dict[int, Function]:
+    ) -> RecordDict[int, Function]:
         """The functions by `function_id`, sorted by unsigned offset (MCRIT's `GET /samples/{id}/functions`).
 
         `start` is a position, `limit` how many at most, 0 for all. A sample without an analysis has none.
@@ -381,7 +381,7 @@ class SampleDB(JobQueue):
             first, last = samples.locate(connection, sample_id).function_ids
             first = min(first + start, last + 1)
             found = functions.select(connection, first, last, limit=count, disassembly=disassembly)
-        return {function.function_id: function for function in found}
+        return RecordDict({function.function_id: function for function in found})
 
     def iter_functions(self, sample_id: int | None = None, *, disassembly: bool = False) -> Iterator[Function]:
         """The functions of a sample, or of all, in `function_id` order and bounded memory.
@@ -435,11 +435,11 @@ class SampleDB(JobQueue):
             raise NotFoundError.of("function", f"0x{number:x}")
         return found
 
-    def functions_with_pic_hash(self, pic_hash: int) -> list[Function]:
+    def functions_with_pic_hash(self, pic_hash: int) -> RecordList[Function]:
         """All functions of all samples with this hash, in `function_id` order; empty when there are none."""
         pic_hash = limits.u64("pic_hash", pic_hash)
         with self._connections.reading() as connection:
-            return functions.with_pic_hash(connection, pic_hash)
+            return RecordList(functions.with_pic_hash(connection, pic_hash))
 
     # The file
 

@@ -3,9 +3,9 @@
 Field order is column order: `samples` and `functions` derive their SELECTs from it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import Any, Literal, NewType, TypeAlias
+from typing import Any, ClassVar, Generic, Literal, NewType, TypeAlias, TypeVar
 
 import msgspec
 
@@ -16,13 +16,62 @@ FunctionId = NewType("FunctionId", int)
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A frozen struct that can turn itself into plain JSON types."""
+    """A frozen struct that can turn itself into plain JSON types, and into a card in notebooks."""
+
+    #: Columns of a table of them; all fields where there are none.
+    _columns: ClassVar[tuple[str, ...]] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name; tuples as lists, datetimes as ISO 8601 text ending in `Z`."""
         # Without the round trip, tuples inside would stay tuples.
         fields: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return fields
+
+    def _repr_html_(self) -> str:
+        from sampledb import pages  # noqa: PLC0415 - for notebooks only
+
+        return pages.card(type(self).__name__, {field: getattr(self, field) for field in self.__struct_fields__})
+
+
+K = TypeVar("K")
+R = TypeVar("R", bound=Record)
+
+
+class RecordDict(dict[K, R], Generic[K, R]):
+    """A dict of records, by id; a table in notebooks."""
+
+    __slots__ = ()
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Each record's `to_dict()`, in order: the rows of a data frame."""
+        return [record.to_dict() for record in self.values()]
+
+    def _repr_html_(self) -> str:
+        return _table(self.values())
+
+
+class RecordList(list[R], Generic[R]):
+    """A list of records; a table in notebooks."""
+
+    __slots__ = ()
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Each record's `to_dict()`, in order: the rows of a data frame."""
+        return [record.to_dict() for record in self]
+
+    def _repr_html_(self) -> str:
+        return _table(self)
+
+
+def _table(records: Collection[Record]) -> str:
+    from sampledb import pages  # noqa: PLC0415 - for notebooks only
+
+    kind = type(next(iter(records), None))
+    if not issubclass(kind, Record):
+        return pages.note("No records.")
+    columns = kind._columns or kind.__struct_fields__  # noqa: SLF001 - a table of them is drawn nowhere else
+    rows = ([getattr(record, column) for column in columns] for record in records)
+    return pages.table(f"{kind.__name__}: {len(records):,}", columns, rows, len(records))
 
 
 class Sample(Record, frozen=True):
@@ -55,6 +104,11 @@ class Sample(Record, frozen=True):
         username: Who added the sample first.
         added_at: When the sample was added first, UTC.
     """
+
+    _columns = (
+        *("sample_id", "name", "sha256", "family", "version", "tags", "architecture", "bitness", "binary_size"),
+        *("num_functions", "added_at"),
+    )
 
     sample_id: SampleId
     sha256: str
@@ -97,6 +151,10 @@ class Function(Record, frozen=True):
         disassembly: SMDA's function dict, whole, or `None` where a call leaves it out.
     """
 
+    _columns = (
+        *("function_id", "sample_id", "offset", "name", "num_blocks", "num_instructions", "binweight", "pic_hash"),
+    )
+
     function_id: FunctionId
     sample_id: SampleId
     offset: int
@@ -106,6 +164,33 @@ class Function(Record, frozen=True):
     binweight: float
     pic_hash: int | None
     disassembly: dict[str, Any] | None = None
+
+    def to_dot(self) -> str:
+        """The control-flow graph, for Graphviz; the first 200 blocks of it.
+
+        Raises:
+            InvalidInputError: The function came without its disassembly.
+        """
+        from sampledb import graphs  # noqa: PLC0415 - the calls for tables of functions draw nothing
+
+        return graphs.dot(self.disassembly)
+
+    def to_svg(self) -> str:
+        """The control-flow graph as a picture; the first 200 blocks of it.
+
+        Raises:
+            InvalidInputError: The function came without its disassembly.
+            MissingExtraError: The extra `notebook` is not installed.
+        """
+        from sampledb import graphs  # noqa: PLC0415 - as above
+
+        return graphs.svg(self.disassembly)
+
+    def _repr_html_(self) -> str:
+        from sampledb import graphs, pages  # noqa: PLC0415 - as above
+
+        head = pages.card("Function", {field: getattr(self, field) for field in self._columns})
+        return head if self.disassembly is None else head + graphs.html(self.disassembly)
 
 
 HitField: TypeAlias = Literal["name", "family", "version", "component", "tag", "notes", "function"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sampledb import jobs, limits, samples, submissions
 from sampledb.errors import AnalysisError, BusyError, ConflictError, NotFoundError
 from sampledb.handle import Handle
-from sampledb.model import Job, JobProgress, JobState, Sample
+from sampledb.model import Job, JobProgress, JobState, RecordList, Sample
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -108,12 +108,12 @@ class JobQueue(Handle):
         with self._connections.reading() as connection:
             return jobs.get(connection, job_id)
 
-    def list_jobs(self, state: JobState | None = None) -> list[Job]:
+    def list_jobs(self, state: JobState | None = None) -> RecordList[Job]:
         """The jobs in a state, or all, in the order of submission."""
         if state is not None:
             limits.choice("state", state, jobs.STATES)
         with self._connections.reading() as connection:
-            return jobs.select(connection, state)
+            return RecordList(jobs.select(connection, state))
 
     def cancel_job(self, job_id: str) -> Job:
         """End a job that has not ended, running or not; the job as it is then. One that has ended stays as it is.

@@ -31,12 +31,16 @@ FLOORS = [
     {"documents", "processes", "schema", "sqlite"},
     {"limits", "frames"},
     {"analysis", "columns", "model"},
+    {"graphs"},
+    {"layout", "pages"},
     {"codec", "errors", "smda"},
 ]
 
 # What may be imported where: each of these is known to one module only.
 HIDDEN = {
     "click": "cli",
+    "fast_sugiyama": "layout",
+    "html": "pages",
     "pymediainfo": "media",
     "smda": "analysis",
     "sqlite_utils": "schema",
@@ -103,7 +107,17 @@ def test_only_the_command_line_prints() -> None:
 def test_importing_leaves_heavy_libraries_alone() -> None:
     program = "import sys, sampledb; print(sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
-    for library in ("sqlite_utils", "zstandard", "click", "smda", "pymediainfo", "tabulate", "concurrent.futures"):
+    for library in (
+        "sqlite_utils",
+        "zstandard",
+        "click",
+        "smda",
+        "pymediainfo",
+        "tabulate",
+        "concurrent.futures",
+        "fast_sugiyama",
+        "html",
+    ):
         assert f"'{library}'" not in loaded
 
 
