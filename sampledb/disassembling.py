@@ -70,7 +70,7 @@ def run(db: SampleDB, ledger: Ledger, limit: int, timeout: float) -> Answer:
 @command(
     "jobs corpus.sampledb --state failed",
     "jobs corpus.sampledb --cancel e3ff6bd639303680f3294c5bf467004a",
-    access="write",
+    access=lambda arguments: "write" if arguments["cancel"] else "read",
 )
 @click.option("--state", type=click.Choice(get_args(JobState)), help="Only those in this state.")
 @click.option("--cancel", metavar="JOB_ID", help="End this job, queued or running, and show it.")

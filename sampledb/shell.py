@@ -26,6 +26,7 @@ from sampledb.terminal import Answer
 #: What a command does with its file: read it; write to it; write to it, and create it where it is missing.
 Access: TypeAlias = Literal["read", "write", "create"]
 _Call: TypeAlias = Callable[..., Answer]
+_Arguments: TypeAlias = dict[str, Any]
 
 _FAILED: Final = 1
 # As shells have it: 128 and the number of the signal, SIGINT and SIGPIPE.
@@ -67,12 +68,14 @@ class Program(click.Group):
                 formatter.write_dl([(f"{each.name:{widest}}", each.get_short_help_str(100)) for each in section])
 
 
-def command(*examples: str, access: Access = "read", many: bool = False) -> Callable[[_Call], click.Command]:
+def command(
+    *examples: str, access: Access | Callable[[_Arguments], Access] = "read", many: bool = False
+) -> Callable[[_Call], click.Command]:
     """A sub-command: the call with its file open and its arguments by name, whose answer is printed.
 
     Args:
         examples: Command lines for its help, without `sampledb`.
-        access: What it does with the file.
+        access: What it does with the file, which may depend on its arguments.
         many: It does many things that may fail one by one: the call gets a Ledger after the SampleDB.
     """
 
@@ -81,7 +84,8 @@ def command(*examples: str, access: Access = "read", many: bool = False) -> Call
         def run(file: str, *, as_json: bool, **arguments: Any) -> NoReturn:  # noqa: ANN401 - of any command
             terminal.prepare()
             with _failing(as_json=as_json):
-                answer = _answer(call, file, access, as_json=as_json, **arguments)
+                with _opened(file, access if isinstance(access, str) else access(arguments)) as db:
+                    answer = _answered(call, db, arguments, as_json=as_json)
                 terminal.show(answer, as_json=as_json)
             sys.exit(answer.exit_code)
 
@@ -98,12 +102,11 @@ def _epilog(examples: Sequence[str]) -> str:
     return "\n".join(("\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)))
 
 
-def _answer(call: _Call, file: str, access: Access, *, as_json: bool, **arguments: Any) -> Answer:  # noqa: ANN401 - as above
-    with _opened(file, access) as db:
-        if "quiet" not in arguments:
-            return call(db, **arguments)
-        with ledger.opened(db, as_json=as_json, quiet=arguments.pop("quiet")) as kept:
-            return call(db, kept, **arguments)
+def _answered(call: _Call, db: SampleDB, arguments: _Arguments, *, as_json: bool) -> Answer:
+    if "quiet" not in arguments:
+        return call(db, **arguments)
+    with ledger.opened(db, as_json=as_json, quiet=arguments.pop("quiet")) as kept:
+        return call(db, kept, **arguments)
 
 
 def _opened(file: str, access: Access) -> SampleDB:

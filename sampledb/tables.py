@@ -1,6 +1,7 @@
 """Tables and cards: cells to lines that fit a screen. Cells may hold anything; what comes out is safe to show."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import compress
 from textwrap import wrap
 from typing import Final, NamedTuple
 
@@ -21,31 +22,40 @@ class Column(NamedTuple):
         style: Of its cells.
         is_number: Right-aligned.
         gives_way: May be cut where the screen is narrow.
+        is_optional: Left out on a screen where all its cells are empty.
     """
 
     title: str
     style: str = ""
     is_number: bool = False
     gives_way: bool = False
+    is_optional: bool = False
 
 
 def table(screen: Screen, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> list[str]:
     """A line for each row, under the titles if there are any."""
     grid = [[safe(cell) for cell in row] for row in rows]
+    if screen.width is not None:
+        columns, grid = _without_empty(columns, grid)
     titles = [column.title for column in columns]
-    if any(titles):
-        grid.insert(0, titles)
-    widths = _widths(screen, columns, grid)
-    lines = [_line(screen, columns, widths, row) for row in grid[bool(any(titles)) :]]
+    widths = _widths(screen, columns, [titles, *grid])
+    lines = [_line(screen, columns, widths, row) for row in grid]
     if any(titles):
         bold = [column._replace(style="bold") for column in columns]
         lines.insert(0, _line(screen, bold, widths, titles))
     return lines
 
 
+def _without_empty(columns: Sequence[Column], grid: list[list[str]]) -> tuple[Sequence[Column], list[list[str]]]:
+    """Less the optional columns in which there is nothing."""
+    used = [any(column) for column in zip(*grid, strict=True)] or [True] * len(columns)
+    kept = [is_used or not column.is_optional for is_used, column in zip(used, columns, strict=True)]
+    return [*compress(columns, kept)], [[*compress(row, kept)] for row in grid]
+
+
 def _widths(screen: Screen, columns: Sequence[Column], grid: Sequence[Sequence[str]]) -> list[int]:
     """The cells of each column: all it needs, unless the columns that can must give way, the widest first."""
-    widths = [max(map(cells, column), default=0) for column in zip(*grid, strict=True)] or [0] * len(columns)
+    widths = [max(map(cells, column)) for column in zip(*grid, strict=True)]
     if screen.width is None:
         return widths
     widths = [min(width, screen.width) for width in widths]

@@ -16,8 +16,8 @@ _ID: Final = Column("id", "cyan", is_number=True)
 _SAMPLES: Final = (
     _ID,
     Column("name", gives_way=True),
-    Column("family", "green", gives_way=True),
-    Column("tags", "yellow", gives_way=True),
+    Column("family", "green", gives_way=True, is_optional=True),
+    Column("tags", "yellow", gives_way=True, is_optional=True),
     Column("code"),
     Column("functions", is_number=True),
     Column("size", is_number=True),
@@ -36,15 +36,15 @@ _JOBS: Final = (
     Column("state"),
     Column("file", gives_way=True),
     Column("attempts", is_number=True),
-    Column("sample", is_number=True),
+    Column("sample", is_number=True, is_optional=True),
     Column("submitted", "dim"),
-    Column("error", "red", gives_way=True),
+    Column("error", "red", gives_way=True, is_optional=True),
 )
 _HITS: Final = (
     Column("sample", "cyan", is_number=True),
     Column("name", gives_way=True),
     Column("field", "dim"),
-    Column("offset", "green", is_number=True),
+    Column("offset", "green", is_number=True, is_optional=True),
     Column("text", gives_way=True),
 )
 _PROBLEMS: Final = (
