@@ -43,6 +43,7 @@ class Ledger:
     def expect(self, total: int | None) -> None:
         """Learn how many there will be; `None` if nobody knows."""
         self._total = total
+        self._move()
 
     def note(self, status: str, about: str, data: dict[str, Any], *, failure: str = "", always: bool = False) -> None:
         """What became of the next one.
@@ -61,6 +62,9 @@ class Ledger:
             self._complain(f"{about}: {failure}")
         elif not self._quiet and (always or not self._is_watched()):
             self._tell(safe(f"{status} {about}"))
+        self._move()
+
+    def _move(self) -> None:
         if self._bar:
             self._bar.move(self._counts.total(), self._total, self._rate())
 

@@ -38,6 +38,7 @@ _JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.
 _QUIET: Final = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 #: One sample; see `sample_named`.
 SAMPLE: Final = click.argument("sample")
+_ABOUT_SAMPLE: Final = "SAMPLE is an id, a hash (MD5, SHA-1, SHA-256), or 8 and more first digits of one."
 
 # What to do about an error, which its message does not say: that is the library's.
 _SEE: Final = {"sample": "list FILE", "function": "functions FILE SAMPLE", "job": "jobs FILE"}
@@ -91,15 +92,18 @@ def command(
 
         declared = _JSON(_QUIET(run)) if many else _JSON(run)
         name = call.__name__.removesuffix("_").replace("_", "-")
-        return click.command(name, epilog=_epilog(examples))(_FILE(declared))
+        made = click.command(name)(_FILE(declared))
+        made.epilog = _epilog(examples, explains_sample=any(each.name in {"sample", "samples"} for each in made.params))
+        return made
 
     return decorate
 
 
-def _epilog(examples: Sequence[str]) -> str:
+def _epilog(examples: Sequence[str], *, explains_sample: bool) -> str:
     lines = [each if "| sampledb" in each else f"sampledb {each}" for each in examples]
     # This "\b" keeps click from filling the lines up.
-    return "\n".join(("\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)))
+    shown = "\n".join(("\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)))
+    return f"{_ABOUT_SAMPLE}\n\n{shown}" if explains_sample else shown
 
 
 def _answered(call: _Call, db: SampleDB, arguments: _Arguments, *, as_json: bool) -> Answer:
@@ -128,7 +132,9 @@ def _failing(*, as_json: bool) -> Iterator[None]:
         terminal.hang_up()
         sys.exit(_HUNG_UP)
     except OSError as error:
-        details = {"path": str(error.filename), "reason": error.strerror or str(error)}
+        # Where it is stdout that fails, Python would try it once more.
+        terminal.hang_up()
+        details = {"path": str(error.filename or "stdout"), "reason": error.strerror or str(error)}
         _fail(StorageError("{path}: {reason}.".format(**details), details), _FAILED, as_json=as_json)
     except KeyboardInterrupt:
         _fail(SampleDBError("Interrupted; what was done until now is kept."), _INTERRUPTED, as_json=as_json)

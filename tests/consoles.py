@@ -1,10 +1,13 @@
 """The command line as people and programs meet it: in a pipe, and on a terminal."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from sampledb.model import Record
 
 # What would change what is printed, wherever the tests run.
 _UNWANTED = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
@@ -35,6 +38,19 @@ def run(*arguments: object, stdin: str = "", variables: Mapping[str, str] | None
         env=environment(variables),
     )  # fmt: skip
     return Shown(done.returncode, done.stdout, done.stderr)
+
+
+def answered(*arguments: object, code: int = 0, stdin: str = "") -> Any:
+    """The data that a command gives machines, and nothing else."""
+    shown = run(*arguments, "--json", stdin=stdin)
+    assert (shown.code, shown.errors) == (code, "")
+    answer = json.loads(shown.output)
+    assert answer["status"] == "successful"
+    return answer["data"]
+
+
+def dicts(records: Iterable[Record]) -> list[dict[str, Any]]:
+    return [each.to_dict() for each in records]
 
 
 def run_on_terminal(*arguments: object, columns: int = 80, variables: Mapping[str, str] | None = None) -> Shown:
