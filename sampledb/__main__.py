@@ -2,4 +2,5 @@
 
 from sampledb.cli import main
 
-main()
+# Otherwise its help, and the scripts for completion, would be about `python -m sampledb`.
+main(prog_name="sampledb")

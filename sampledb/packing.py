@@ -7,7 +7,6 @@ while this one reads files and writes the database.
 import os
 import sys
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
@@ -44,7 +43,7 @@ class Packers:
     """Makes Reports of JSON, here or elsewhere."""
 
     def __init__(self) -> None:
-        self._begun = monotonic()
+        self._spent = 0.0
         self._count = os.cpu_count() or 1
         self._threads: ThreadPoolExecutor | None = None
         self._mine = threading.local()
@@ -72,10 +71,13 @@ class Packers:
             self._threads = ThreadPoolExecutor(self._count, thread_name_prefix="sampledb-packing")
         if self._threads:
             return self._threads.submit(self._elsewhere, report)
-        return _done(reports.read, report)
+        begun = monotonic()
+        future = _done(report)
+        self._spent += monotonic() - begun
+        return future
 
     def _is_worth_it(self) -> bool:
-        return self._count > 1 and monotonic() - self._begun > _PATIENCE and _runs_python()
+        return self._count > 1 and self._spent > _PATIENCE and _runs_python()
 
     def _elsewhere(self, report: bytes) -> Report:
         """What a thread does: ask its process, which it starts when it has none; without processes, do it here."""
@@ -100,10 +102,10 @@ class Packers:
         return process
 
 
-def _done(call: Callable[[bytes], Report], report: bytes) -> "Future[Report]":
+def _done(report: bytes) -> "Future[Report]":
     future: Future[Report] = Future()
     try:
-        future.set_result(call(report))
+        future.set_result(reports.read(report))
     except Exception as error:  # noqa: BLE001 - it is raised where the result is asked for
         future.set_exception(error)
     return future

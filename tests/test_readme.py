@@ -2,11 +2,14 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 
 from benchmarks import figures, readme
+from sampledb.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -38,10 +41,25 @@ def test_ci_runs_the_command_that_the_readme_gives() -> None:
     assert command.strip() in (ROOT / ".ci" / "run").read_text("utf-8")
 
 
-def test_the_readme_names_the_commands_there_are() -> None:
-    shown = set(re.findall(r"^sampledb (\w+)", README, flags=re.MULTILINE))
-    assert shown <= {"add", "list", "show", "functions", "function", "schema"}
-    assert shown
+def test_the_commands_in_the_readme_are_those_there_are() -> None:
+    listed = re.findall(r"^\| `([a-z-]+ FILE.*?)` \| (.+) \|$", README, flags=re.MULTILINE)
+    assert listed == [(_usage(each), (each.help or "").splitlines()[0]) for each in main.commands.values()]
+    assert set(re.findall(r"^sampledb (\S+)", README, flags=re.MULTILINE)) <= set(main.commands)
+
+
+def _usage(command: click.Command) -> str:
+    pieces = command.collect_usage_pieces(click.Context(command))
+    return " ".join([command.name or "", *(piece for piece in pieces if piece != "[OPTIONS]")])
+
+
+@pytest.mark.parametrize("block", [block for block in blocks("sh") if block.startswith("sampledb")])
+def test_the_commands_in_the_readme_are_spelt_as_they_are(block: str) -> None:
+    for line in block.splitlines():
+        words = shlex.split(line.partition(" > ")[0])[1:]
+        main.make_context("sampledb", words)
+        name, command, arguments = main.resolve_command(click.Context(main), words)
+        assert command
+        command.make_context(name, arguments)
 
 
 def test_the_figures_are_those_of_the_run_that_was_kept() -> None:
