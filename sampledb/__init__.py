@@ -16,6 +16,7 @@ from sampledb.errors import (
     SampleDBError,
     StorageError,
 )
+from sampledb.gathering import FoundReport, find_reports, read_stream
 from sampledb.model import Function, FunctionId, Job, Outcome, Problem, Sample, SampleId, Stats
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ClosedError",
     "ConflictError",
     "CorruptFileError",
+    "FoundReport",
     "Function",
     "FunctionId",
     "InvalidInputError",
@@ -41,5 +43,7 @@ __all__ = [
     "SampleId",
     "Stats",
     "StorageError",
+    "find_reports",
     "open",
+    "read_stream",
 ]

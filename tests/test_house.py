@@ -25,7 +25,7 @@ FLOORS = [
     {"handle", "running"},
     {"storing", "workers"},
     {"functions", "jobs", "samples"},
-    {"connection", "media", "reports", "submissions"},
+    {"connection", "gathering", "media", "reports", "submissions"},
     {"opening", "xcfg"},
     {"documents", "schema", "sqlite"},
     {"limits", "frames"},
