@@ -10,10 +10,10 @@ from typing import Any, BinaryIO, Final, TypeVar
 import msgspec
 from msgspec import Raw
 
-from sampledb import limits, packing
+from sampledb import limits, unpacking
 from sampledb.errors import MAX_VALUE, InvalidInputError, shorten
 
-MAX_BYTES: Final = packing.MAX_BYTES
+MAX_BYTES: Final = unpacking.MAX_BYTES
 
 _T = TypeVar("_T")
 _Data = TypeVar("_Data")
@@ -46,7 +46,7 @@ def _json(source: object) -> bytes:
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if isinstance(source, str | os.PathLike):
-        return _contents(str(source), partial(packing.open_file, source, str(source)))
+        return _contents(str(source), partial(unpacking.open_file, source, str(source)))
     if callable(getattr(source, "open", None)):
         # As zipfile.Path, and what find_reports() yields.
         return _contents(str(source), partial(source.open, "rb"))  # type: ignore[attr-defined]
@@ -64,7 +64,7 @@ def _dumped(report: dict[Any, Any]) -> bytes:
 def _contents(name: str, opened: Callable[[], BinaryIO]) -> bytes:
     try:
         with opened() as file:
-            return packing.read(file, name)
+            return unpacking.read(file, name)
     except (InvalidInputError, MemoryError):
         raise
     except Exception as error:  # what strangers' files raise is theirs

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final, NoReturn
 
 import msgspec
 
-from sampledb import packing
+from sampledb import unpacking
 from sampledb.errors import InvalidInputError
 
 # A pattern with more parts than this is no path of anybody's, and would exhaust the stack.
@@ -91,14 +91,14 @@ def read_stream(file: BinaryIO) -> Iterator[FoundReport]:
         InvalidInputError: It is a stream of text.
     """
     number = 0
-    while line := file.readline(packing.MAX_BYTES + 1):
+    while line := file.readline(unpacking.MAX_BYTES + 1):
         if not isinstance(line, bytes):
             raise InvalidInputError.of("file", "a stream of bytes, as sys.stdin.buffer is", file)
         number += 1
         source, first = f"line {number}", _FIRST_BYTE.match(line)
-        if len(line) > packing.MAX_BYTES:
+        if len(line) > unpacking.MAX_BYTES:
             _skip_line(file, line)
-            yield _failed(source, f"is longer than {packing.MAX_BYTES} bytes, and no report can be")
+            yield _failed(source, f"is longer than {unpacking.MAX_BYTES} bytes, and no report can be")
         elif first and first[1] == b"{":
             yield FoundReport(source, None, partial(BytesIO, line))
         elif first and first[1]:
@@ -127,12 +127,12 @@ def _found(path: str) -> Iterator[FoundReport]:
 
 def _in_file(path: str) -> Iterator[FoundReport]:
     """The report in a file, missing or not, or those in an archive."""
-    if not packing.is_archive(path):
-        yield FoundReport(path, path, partial(packing.open_file, path, path))
+    if not unpacking.is_archive(path):
+        yield FoundReport(path, path, partial(unpacking.open_file, path, path))
         return
     try:
-        with packing.open_file(path, path) as file:
-            members = packing.members(file, path)
+        with unpacking.open_file(path, path) as file:
+            members = unpacking.members(file, path)
     except InvalidInputError as error:
         yield FoundReport(path, None, partial(_raise, error))
         return
@@ -141,7 +141,7 @@ def _in_file(path: str) -> Iterator[FoundReport]:
         return
     for member in members:
         source = f"{path}/{member.name}"
-        yield FoundReport(source, None, partial(packing.open_member, path, member, source))
+        yield FoundReport(source, None, partial(unpacking.open_member, path, member, source))
 
 
 def _in_folder(folder: str) -> Iterator[FoundReport]:
@@ -152,7 +152,7 @@ def _in_folder(folder: str) -> Iterator[FoundReport]:
         if path is None:
             pending.pop()
         elif not _is_folder(path):
-            yield from _in_file(path) if packing.is_report(os.path.basename(path)) else ()
+            yield from _in_file(path) if unpacking.is_report(os.path.basename(path)) else ()
         else:
             try:
                 pending.append(_listed(path))

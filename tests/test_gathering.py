@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampledb import FoundReport, InvalidInputError, SampleDB, documents, find_reports, packing, read_stream
+from sampledb import FoundReport, InvalidInputError, SampleDB, documents, find_reports, unpacking, read_stream
 from tests import packed
 from tests.packed import PACKERS, VARIANTS
 from tests.strategies import function, report
@@ -249,8 +249,8 @@ def test_a_broken_archive_is_an_error_and_the_next_file_is_read(
 
 def test_a_directory_that_claims_to_be_huge_is_refused(tmp_path: Path) -> None:
     archive = bytearray(packed.zipped({"a.smda": SMALL}))
-    archive[:0] = bytes(packing._MAX_DIRECTORY)
-    archive[-10:-6] = (packing._MAX_DIRECTORY + 1).to_bytes(4, "little")
+    archive[:0] = bytes(unpacking._MAX_DIRECTORY)
+    archive[-10:-6] = (unpacking._MAX_DIRECTORY + 1).to_bytes(4, "little")
     path = written(tmp_path / "a.zip", b"PK\3\4" + archive)
     with pytest.raises(InvalidInputError, match="are allowed"):
         documents.read(next(find_reports(path)))
@@ -296,7 +296,7 @@ def test_what_cannot_be_opened_as_a_path_can_is_refused(given: Any) -> None:
 def test_content_is_unpacked_as_it_was(tmp_path: Path, variant: str, content: bytes) -> None:
     (found,) = find_reports(written(tmp_path / "file", VARIANTS[variant](b"{" + content)))
     with found.open() as file:
-        assert packing.read(file, "file") == b"{" + content
+        assert unpacking.read(file, "file") == b"{" + content
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -349,7 +349,7 @@ def test_bombs_end_in_little_memory(tmp_path: Path, kind: str) -> None:
 
 
 def test_content_is_bounded_however_large_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "MAX_BYTES", 100_000)
+    monkeypatch.setattr(unpacking, "MAX_BYTES", 100_000)
     noise = os.urandom(100_001)
     for content in (noise, *(pack(noise) for pack in PACKERS.values())):
         path = written(tmp_path / "file", content)
@@ -357,7 +357,7 @@ def test_content_is_bounded_however_large_the_file(tmp_path: Path, monkeypatch: 
             documents.read(path)
     path = written(tmp_path / "file", gzip.compress(noise[1000:]))
     with path.open("rb") as file:
-        assert packing.read(file, "file") == noise[1000:]
+        assert unpacking.read(file, "file") == noise[1000:]
 
 
 def test_lines_are_reports_or_paths(folder: Path) -> None:
@@ -381,7 +381,7 @@ def test_lines_that_are_no_utf_8_are_paths(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_too_long_is_an_error_and_the_next_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "MAX_BYTES", len(SMALL) + 1)
+    monkeypatch.setattr(unpacking, "MAX_BYTES", len(SMALL) + 1)
     monkeypatch.setattr("sampledb.gathering._PIECE", 7)
     long, short = read_stream(io.BytesIO(SMALL + b"  \n" + SMALL + b"\n"))
     with pytest.raises(InvalidInputError, match="line 1: is longer than"):

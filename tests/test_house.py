@@ -29,22 +29,22 @@ FLOORS = [
     {"opening", "xcfg"},
     {"documents", "schema", "sqlite"},
     {"limits", "frames"},
-    {"analysis", "columns", "model", "packing"},
+    {"analysis", "columns", "model", "unpacking"},
     {"codec", "errors", "smda"},
 ]
 
 # What may be imported where, which is nowhere else.
 HIDDEN = {
     "click": {"cli"},
-    "lzma": {"packing"},
+    "lzma": {"unpacking"},
     "pymediainfo": {"media"},
     "smda": {"analysis"},
     "sqlite_utils": {"schema"},
     "subprocess": {"workers"},
     "tqdm": {"running"},
-    "zipfile": {"packing"},
-    "zlib": {"packing"},
-    "zstandard": {"codec", "packing"},
+    "zipfile": {"unpacking"},
+    "zlib": {"unpacking"},
+    "zstandard": {"codec", "unpacking"},
 }
 
 
