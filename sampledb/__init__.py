@@ -16,6 +16,7 @@ from sampledb.errors import (
     SampleDBError,
     StorageError,
 )
+from sampledb.gathering import FoundReport, find_reports, read_stream
 from sampledb.model import (
     Function,
     FunctionId,
@@ -36,6 +37,7 @@ __all__ = [
     "ClosedError",
     "ConflictError",
     "CorruptFileError",
+    "FoundReport",
     "Function",
     "FunctionId",
     "Hit",
@@ -56,5 +58,7 @@ __all__ = [
     "SampleId",
     "Stats",
     "StorageError",
+    "find_reports",
     "open",
+    "read_stream",
 ]

@@ -40,11 +40,8 @@ def add(db: SampleDB, ledger: Ledger, reports: Sequence[str]) -> Answer:
 
 
 def _items(reports: Sequence[str]) -> Iterator[object]:
-    # What opens archives is needed here only.
-    from sampledb import gathering  # noqa: PLC0415
-
     for each in reports:
-        yield from gathering.read_stream(sys.stdin.buffer) if each == _STDIN else sampledb.find_reports(each)
+        yield from sampledb.read_stream(sys.stdin.buffer) if each == _STDIN else sampledb.find_reports(each)
 
 
 def _count(reports: Sequence[str]) -> int | None:

@@ -3,20 +3,17 @@
 import json
 import os
 import re
-import stat
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, BinaryIO, Final, TypeVar
 
 import msgspec
 from msgspec import Raw
 
-from sampledb import limits
+from sampledb import limits, unpacking
 from sampledb.errors import MAX_VALUE, InvalidInputError, shorten
 
-# The largest report that SMDA can be expected to make of an image of its MAX_IMAGE_SIZE; a path to something
-# endless ends here.
-MAX_BYTES: Final = 2 * 1024**3
+MAX_BYTES: Final = unpacking.MAX_BYTES
 
 _T = TypeVar("_T")
 _Data = TypeVar("_Data")
@@ -28,7 +25,13 @@ _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 
 
 def read(source: object) -> bytes:
-    """The compact JSON of a report given as a dict, JSON bytes, a path, or an object with `toDict()`."""
+    """The compact JSON of a report given as a dict, JSON bytes, a path, or an object with `toDict()` or `open("rb")`.
+
+    Files may be compressed (gzip, zstd, xz), or a zip archive of one report.
+
+    Raises:
+        InvalidInputError: It cannot be read, or is no JSON.
+    """
     return _compact(content(source))
 
 
@@ -44,7 +47,10 @@ def content(source: object) -> bytes:
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if isinstance(source, str | os.PathLike):
-        return _contents(source)
+        return _contents(str(source), partial(unpacking.open_file, source, str(source)))
+    if callable(getattr(source, "open", None)):
+        # As zipfile.Path, and what find_reports() yields.
+        return _contents(str(source), partial(source.open, "rb"))  # type: ignore[attr-defined]
     raise InvalidInputError.of("smda_report", "a dict, JSON bytes, a path or an SmdaReport", source)
 
 
@@ -56,16 +62,15 @@ def _dumped(report: dict[Any, Any]) -> bytes:
         raise InvalidInputError.in_report("$", f"cannot be JSON: {error}") from error
 
 
-def _contents(path: str | os.PathLike[str]) -> bytes:
+def _contents(name: str, opened: Callable[[], BinaryIO]) -> bytes:
     try:
-        with Path(path).open("rb") as file:
-            # A device may have no end.
-            size = 0 if stat.S_ISCHR(os.fstat(file.fileno()).st_mode) else MAX_BYTES + 1
-            data = file.read(size)
-    except (OSError, ValueError, TypeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidInputError.of("smda_report", f"a file that can be read ({reason})", repr(path)) from error
-    return data
+        with opened() as file:
+            return unpacking.read(file, name)
+    except (InvalidInputError, MemoryError):
+        raise
+    except Exception as error:  # what strangers' files raise is theirs
+        reason = getattr(error, "strerror", None) or str(error) or repr(error)
+        raise InvalidInputError.in_file(name, f"cannot be read: {reason}") from error
 
 
 def _compact(data: bytes) -> bytes:

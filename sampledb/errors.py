@@ -80,6 +80,12 @@ class InvalidInputError(SampleDBError, ValueError):
         path, rule = shorten(_plain(path), MAX_MESSAGE // 2), shorten(_plain(rule), MAX_MESSAGE // 2)
         return cls(f"SMDA report, {path}: {rule}.", {"field": "smda_report", "rule": rule, "path": path})
 
+    @classmethod
+    def in_file(cls, name: str, rule: str) -> Self:
+        """The error for a file that was to be a report, and what to do about it."""
+        name, rule = _plain(shorten(name, MAX_MESSAGE // 2)), shorten(_plain(rule), MAX_MESSAGE // 2)
+        return cls(f"{name}: {rule}.", {"field": "smda_report", "rule": rule, "value": name})
+
 
 def _repr(value: object) -> str:
     """`repr(value)` without paying for, or failing on, huge values."""

@@ -92,7 +92,7 @@ _DIGEST: Final = re.compile(r"[0-9a-fA-F]*")
 
 
 def read(source: object, overrides: dict[str, Any] | None = None) -> Report:
-    """The checked report of a dict, JSON bytes, a path, or an object with `toDict()`.
+    """The checked report of a dict, JSON bytes, a path, or an object with `toDict()` or `open("rb")`.
 
     `overrides` holds values of `family`, `version`, `component`, `is_library` and `name` that win over the
     report's own; those then need not obey the rules.

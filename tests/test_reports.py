@@ -14,6 +14,7 @@ from smda.common.SmdaReport import SmdaReport
 import sampledb
 from sampledb import InvalidInputError, SampleDB, xcfg
 from tests import strategies
+from tests.packed import BOMBS, VARIANTS
 from tests.strategies import function, instruction, report
 
 Parsed = dict[str, dict[str, Any]]
@@ -53,6 +54,27 @@ def test_a_report_may_be_a_dict_bytes_a_path_or_an_object(
         assert stored_and_read(db, spelled) == expected
     smda_report = SmdaReport.fromFile(str(path))
     assert stored_and_read(db, smda_report) == json.loads(json.dumps(smda_report.toDict()))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_path_may_be_that_of_a_compressed_file(
+    memory: SampleDB, reports: dict[str, Path], parsed: Parsed, tmp_path: Path, variant: str
+) -> None:
+    (tmp_path / "report").write_bytes(VARIANTS[variant](reports["pe-x86"].read_bytes()))
+    assert stored_and_read(memory, tmp_path / "report") == parsed["pe-x86"]
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused(memory: SampleDB, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "report").write_bytes(BOMBS[kind]())
+    with pytest.raises(InvalidInputError, match="times its size") as raised:
+        memory.add_sample(tmp_path / "report")
+    assert raised.value.details["value"] == str(tmp_path / "report")
+
+
+def test_a_missing_file_is_named(memory: SampleDB) -> None:
+    with pytest.raises(InvalidInputError, match=r"^missing\.smda: cannot be read: No such file"):
+        memory.add_sample("missing.smda")
 
 
 def test_smda_reads_back_what_we_give_back(filled: SampleDB) -> None:
