@@ -1,6 +1,6 @@
 """An embedded, single-file store for samples and their functions. Start with `sampledb.open(path)`."""
 
-from sampledb.database import SampleDB, open  # noqa: A004 - sampledb.open is the way in, as sqlite3.connect is
+from sampledb.database import SampleDB, open, salvage  # noqa: A004 - sampledb.open is the way in, as sqlite3.connect is
 from sampledb.errors import (
     AnalysisError,
     BusyError,
@@ -61,4 +61,5 @@ __all__ = [
     "find_reports",
     "open",
     "read_stream",
+    "salvage",
 ]

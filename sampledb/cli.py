@@ -19,7 +19,14 @@ _SECTIONS = {
         showing.query,
     ],
     "Change": [changing.update, changing.tag, changing.delete],
-    "Look after the file": [keeping.stats, keeping.check, keeping.backup, keeping.compact, keeping.schema],
+    "Look after the file": [
+        keeping.stats,
+        keeping.check,
+        keeping.backup,
+        keeping.compact,
+        keeping.salvage,
+        keeping.schema,
+    ],
 }
 _EPILOG = """\b
 Every command takes the file first, and --json to print for machines. SAMPLE is
@@ -27,7 +34,8 @@ an id, a hash (MD5, SHA-1, SHA-256), or 8 and more first digits of a hash.
 
 \b
 Exit codes: 0 done, 1 an error, 2 wrong usage, 3 done but for what failed (or
-check found damage), 130 interrupted, 141 the reader of a pipe has gone.
+check found damage, or salvage lost something), 130 interrupted, 141 the reader
+of a pipe has gone.
 
 \b
 Completion:

@@ -18,13 +18,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from sampledb import opening, sqlite
+from sampledb import copying, opening, sqlite
 from sampledb.errors import (
     BusyError,
     ClosedError,
     CorruptFileError,
-    InvalidInputError,
-    StorageError,
 )
 from sampledb.limits import MEMORY
 from sampledb.sqlite import WAL_IS_SAFE, sqlite3
@@ -118,29 +116,14 @@ class Connections:
 
     def copy_to(self, path: str) -> None:
         """Copy the database, as it is at one moment, to a new file, which appears when it is complete."""
-        # Imports a dozen modules that nothing else here needs.
-        import tempfile  # noqa: PLC0415
-
-        target = Path(path)
-        if target.exists():
-            raise InvalidInputError.of("path", "a path where no file is", path)
-        try:
-            handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
-            os.close(handle)
-        except OSError as error:
-            raise StorageError(f"{path}: {error.strerror}.", {"path": path, "reason": str(error)}) from error
-        partial = Path(name)
-        try:
+        with copying.appearing(path) as partial:
             # Inside a transaction, or the copy would wait for a writer without end.
             with self.snapshot() as connection:
                 connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-                _copy(connection, partial)
+                copying.copy(connection, partial)
             if self.path != MEMORY:
                 # As readable as the original; a temporary file is for its owner alone.
                 partial.chmod(Path(self.path).stat().st_mode & 0o777)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close all connections; those that other threads are using, as soon as they give them back."""
@@ -336,16 +319,6 @@ def _roll_back(connection: Connection) -> None:
             connection.execute("ROLLBACK")
 
 
-def _copy(connection: Connection, path: Path) -> None:
-    copy = sqlite3.connect(path, isolation_level=None)
-    try:
-        connection.backup(copy)
-        # The copy of a file in WAL mode says so in its header, and would be of no use on read-only media.
-        copy.execute("PRAGMA journal_mode = DELETE")
-    finally:
-        copy.close()
-
-
 def file_statistics(connection: Connection) -> dict[str, Any]:
     """What Stats says of the file itself."""
 
@@ -359,6 +332,11 @@ def file_statistics(connection: Connection) -> dict[str, Any]:
         "journal_mode": pragma("journal_mode"),
         "sqlite_version": sqlite.VERSION,
     }
+
+
+def is_open(path: str) -> bool:
+    """Whether this process has a handle on this file."""
+    return any(each.path == path and not each.closed for each in list(_all))
 
 
 _all: "weakref.WeakSet[Connections]" = weakref.WeakSet()

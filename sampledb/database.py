@@ -42,6 +42,22 @@ def open(path: str | os.PathLike[str], *, readonly: bool = False, timeout: float
     return SampleDB(path, readonly=readonly, timeout=timeout)
 
 
+def salvage(damaged: str | os.PathLike[str], path: str | os.PathLike[str]) -> list[Problem]:
+    """Put all that can be read of a damaged file into a new one; what was lost, empty when that is nothing.
+
+    The damaged file is only read, and needs free space of its size beside the new one. No handle of this process may
+    have it open: those have a `salvage` of their own.
+
+    Raises:
+        InvalidInputError: There is a file at `path` already, or a handle has the damaged one open.
+        NotASampleDBError: There is nothing of ours in it.
+        StorageError: It cannot be read at all, or the new one cannot be written.
+    """
+    from sampledb import salvaging  # noqa: PLC0415 - as above
+
+    return salvaging.salvage(limits.path(damaged), limits.path(path))
+
+
 class SampleDB(JobQueue):
     """A store of samples and their functions in one SQLite file.
 
@@ -484,6 +500,22 @@ class SampleDB(JobQueue):
             StorageError: The copy cannot be written.
         """
         self._connections.copy_to(limits.path(path))
+
+    def salvage(self, path: str | os.PathLike[str]) -> list[Problem]:
+        """Put all that can be read into a new file, ids included; what was lost, empty when that is nothing.
+
+        For a damaged file; where it cannot even be opened, `sampledb.salvage` does the same. Functions of samples
+        that are damaged get new ids.
+
+        Raises:
+            InvalidInputError: There is a file at `path` already.
+            StorageError: The new file cannot be written.
+        """
+        # Needed once in a lifetime.
+        from sampledb import copying, salvaging  # noqa: PLC0415
+
+        with copying.appearing(limits.path(path)) as partial, self._connections.snapshot() as connection:
+            return salvaging.into(connection, partial)
 
     def compact(self) -> None:
         """Make the file smaller: compress reports as hard as can be, and give back the space of what was deleted.

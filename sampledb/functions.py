@@ -16,6 +16,7 @@ from sampledb.codec import MASK
 from sampledb.connection import Connection
 from sampledb.errors import CorruptFileError, InvalidInputError
 from sampledb.model import Function, Problem
+from sampledb.sqlite import sqlite3
 from sampledb.xcfg import FunctionRow, block_range, function_row
 
 _FIELDS: Final = [field for field in Function.__struct_fields__ if field != "disassembly"]
@@ -151,6 +152,33 @@ def differences(connection: Connection, first: int, last: int) -> Iterator[Probl
             yield from chain.from_iterable(map(_difference, whole, stored))
     if expected != last + 1:
         yield Problem(f"the disassembly ends before function_id {expected}", "disassembly")
+
+
+def readable(connection: Connection, first: int, last: int) -> Iterator[Function | Problem]:
+    """What can be read of functions with ids from `first` to `last`, all of one sample, and what cannot."""
+    function_id = first
+    while function_id <= last:
+        try:
+            found = _frame_at(connection, function_id)
+            yield from found
+            function_id += len(found)
+        except (CorruptFileError, sqlite3.Error) as error:
+            # Frames begin somewhere behind a damaged one; each id is asked.
+            yield Problem(f"a function cannot be read: {error}", f"functions, function_id {function_id}")
+            function_id += 1
+
+
+def _frame_at(connection: Connection, first: int) -> list[Function]:
+    """The functions of the frame that begins with this id."""
+    row = connection.execute("SELECT checksum, frame FROM disassembly WHERE first_function_id = ?", (first,)).fetchone()
+    if row is None:
+        raise _corrupt("there is no frame", first)
+    checksum, frame = row
+    length = _length(first, checksum, frame)
+    functions = _functions(connection.execute(_RANGE, (first, first + length - 1, -1)))
+    if len(functions) < length:
+        raise _corrupt("there is a frame, but not all of its rows", first)
+    return _decoded(first, checksum, frame, functions)
 
 
 def _difference(function: Function, stored: Sequence[Any]) -> Iterator[Problem]:

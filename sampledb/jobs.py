@@ -123,7 +123,18 @@ def binary(connection: Connection, sha256: str) -> bytes | None:
     row = connection.execute(
         "SELECT sha256, checksum, binary FROM binaries WHERE sha256 = ? AND is_kept", (sha256,)
     ).fetchone()
-    return None if row is None else _content(*row)
+    return None if row is None else verify(*row)
+
+
+def drop_incomplete(connection: Connection) -> list[str]:
+    """Forget unfinished jobs that have no binary, and binaries that nobody waits for; the ids of those jobs."""
+    gone = connection.execute(
+        f"DELETE FROM jobs WHERE {_UNFINISHED} AND sha256 NOT IN (SELECT sha256 FROM binaries) RETURNING job_id"  # noqa: S608
+    ).fetchall()
+    connection.execute(
+        f"DELETE FROM binaries WHERE NOT is_kept AND sha256 NOT IN (SELECT sha256 FROM jobs WHERE {_UNFINISHED})"  # noqa: S608
+    )
+    return [job_id for (job_id,) in gone]
 
 
 def damaged(connection: Connection) -> Iterator[Problem]:
@@ -132,12 +143,13 @@ def damaged(connection: Connection) -> Iterator[Problem]:
     for (binary_id,) in connection.execute("SELECT binary_id FROM binaries").fetchall():
         row = connection.execute("SELECT sha256, checksum, binary FROM binaries WHERE binary_id = ?", (binary_id,))
         try:
-            _content(*row.fetchone())
+            verify(*row.fetchone())
         except CorruptFileError as error:
             yield Problem(str(error.details["what"]), str(error.details["where"]))
 
 
-def _content(sha256: str, checksum: object, blob: object) -> bytes:
+def verify(sha256: str, checksum: object, blob: object) -> bytes:
+    """The binary of a blob, which is that of the SHA-256, or CorruptFileError."""
     # Loads OpenSSL, which nothing but jobs and media needs.
     import hashlib  # noqa: PLC0415
 
@@ -194,7 +206,7 @@ def _claim(connection: Connection, fields: dict[str, Any]) -> Claim:
         raise CorruptFileError.of("the binary of a job is missing", f"jobs, job_id {fields['job_id']}")
     fields["base_addr"] = codec.unsigned(fields["base_addr"])
     fields["is_dump"] = bool(fields["is_dump"])
-    return Claim(Request(**fields, timeout=0.0), sha256, username, _content(sha256, *stored))
+    return Claim(Request(**fields, timeout=0.0), sha256, username, verify(sha256, *stored))
 
 
 def _release_abandoned(connection: Connection, runner: str) -> None:

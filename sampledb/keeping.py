@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+import sampledb
 from sampledb import SampleDB, views
 from sampledb.ledger import INCOMPLETE
 from sampledb.shell import command
@@ -34,6 +35,18 @@ def backup(db: SampleDB, copy: Path) -> Answer:
     with waiting("copying"):
         db.backup(copy)
     return views.written(copy)
+
+
+@command("salvage damaged.sampledb new.sampledb", access="path")
+@click.argument("copy", type=click.Path(path_type=Path))
+def salvage(damaged: str, copy: Path) -> Answer:
+    """Put what can be read of a damaged file into a new one.
+
+    Lists what was lost, and exits with 3 if that is anything. The damaged file is only read.
+    """
+    with waiting("salvaging"):
+        lost = sampledb.salvage(damaged, copy)
+    return Answer(partial(views.dicts, lost), partial(views.losses, lost=lost, path=copy), INCOMPLETE if lost else 0)
 
 
 @command("compact corpus.sampledb", access="write")

@@ -26,8 +26,8 @@ _PRAGMAS: Final = (
 )
 
 
-def connect(path: str, *, readonly: bool, timeout: float, immutable: bool = False) -> Connection:
-    """A connection with our pragmas, to a file that has not been looked at."""
+def connect(path: str, *, readonly: bool, timeout: float, immutable: bool = False, damaged: bool = False) -> Connection:
+    """A connection with our pragmas, to a file that has not been looked at; to one that may be `damaged` as well."""
     uri = "file::memory:"
     if path != MEMORY:
         uri = f"{Path(path).as_uri()}?mode={'ro' if readonly else 'rwc'}{'&immutable=1' if immutable else ''}"
@@ -39,7 +39,9 @@ def connect(path: str, *, readonly: bool, timeout: float, immutable: bool = Fals
         check_same_thread=False,  # the pool gives a connection to one thread at a time
     )
     try:
-        for pragma in _PRAGMAS:
+        # Else SQLite would refuse a file that is cut off, or has one bad entry in its schema, as a whole.
+        tolerance = ("PRAGMA writable_schema = ON",) if damaged else ()
+        for pragma in tolerance + _PRAGMAS:
             connection.execute(pragma)
     except BaseException:
         connection.close()

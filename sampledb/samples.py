@@ -68,6 +68,11 @@ _ANALYSIS: Final = tuple(
     field for field in Report.__struct_fields__ if field not in {"sha256", "name", "header", "functions", "frames"}
 )
 
+# What update_sample can change.
+_EDITABLE: Final = (
+    *("family", "version", "component", "is_library", "name", "extension", "tags", "media_info", "notes"),
+)
+
 _to_json = msgspec.json.Encoder().encode
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 _strings = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -134,6 +139,12 @@ def select(connection: Connection, filters: Mapping[str, object], *, start: int 
 def get(connection: Connection, sample_id: int) -> Sample:
     """The sample of that id, or NotFoundError."""
     return _sample(_row(connection, f"{_SELECT} WHERE sample_id = ?", sample_id))
+
+
+def get_untagged(connection: Connection, sample_id: int) -> Sample:
+    """The same where its tags cannot be read."""
+    select = _SELECT.replace(_TAGS, "'[]'")
+    return _sample(_row(connection, f"{select} WHERE sample_id = ?", sample_id))
 
 
 def get_by_sha256(connection: Connection, sha256: str) -> Sample:
@@ -204,9 +215,10 @@ def families(connection: Connection) -> dict[str, int]:
 # Writing
 
 
-def insert(connection: Connection, sha256: str, username: str) -> Stored:
-    """A new sample that has neither analysis nor media metadata yet."""
+def insert(connection: Connection, sha256: str, username: str, sample_id: int | None = None) -> Stored:
+    """A new sample that has neither analysis nor media metadata yet; its id is a new one if none is given."""
     columns = {
+        "sample_id": sample_id,
         **dict.fromkeys(("name", "extension", "md5", "sha1", *_ANALYSIS), ""),
         **dict.fromkeys(("is_library", "base_addr", "binary_size", "binweight", "num_functions", "has_media"), 0),
         "bitness": None,
@@ -220,9 +232,9 @@ def insert(connection: Connection, sha256: str, username: str) -> Stored:
         f"INSERT INTO samples ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
         tuple(columns.values()),
     )
-    sample_id = SampleId(cursor.lastrowid or 0)
-    search.add_sample(connection, sample_id)
-    return Stored(sample_id, "", "", 0, 0, None, 0)
+    new_id = SampleId(cursor.lastrowid or 0)
+    search.add_sample(connection, new_id)
+    return Stored(new_id, "", "", 0, 0, None, 0)
 
 
 def put_analysis(
@@ -281,6 +293,14 @@ def update(connection: Connection, sample_id: SampleId, changes: dict[str, Any])
             _set(connection, sample_id, columns)
         if tags is not None:
             _set_tags(connection, sample_id, tags)
+
+
+def restore(connection: Connection, sample: Sample) -> None:
+    """Set what a sample had besides its analysis, which it has again: what people changed, who added it, and when."""
+    kept: dict[str, Any] = {field: getattr(sample, field) for field in (*_EDITABLE, "username")}
+    kept["added_at"] = sample.added_at.isoformat(timespec="microseconds")
+    kept["has_media"] = bool(sample.media_info) or not sample.smda_version
+    update(connection, sample.sample_id, kept)
 
 
 def retag(connection: Connection, sample_id: SampleId, add: Iterable[str], remove: Container[str]) -> None:

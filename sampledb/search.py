@@ -220,6 +220,13 @@ def remove_functions(connection: Connection, first: int, last: int) -> None:
     connection.execute(_ADD_HEIRS, {"first": first, "last": last})
 
 
+def rebuild(connection: Connection) -> None:
+    """Make the indexes anew, whatever they held."""
+    for index, fill in _FILL.items():
+        connection.execute(f"INSERT INTO {index} ({index}) VALUES ('delete-all')")  # noqa: S608
+        connection.execute(f"INSERT INTO {index} {fill}")
+
+
 def compact(connection: Connection, steps: int) -> int | None:
     """Bring the indexes a step nearer to one tree each, after `steps` others; how many then, `None` at the end."""
     pages = _MERGE_PAGES if steps else -_MERGE_PAGES

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn, TypeAlias
@@ -23,8 +23,9 @@ from sampledb import (
 from sampledb.model import Sample
 from sampledb.terminal import Answer
 
-#: What a command does with its file: read it; write to it; write to it, and create it where it is missing.
-Access: TypeAlias = Literal["read", "write", "create"]
+#: What a command does with its file: read it; write to it; write to it, and create it where it is missing; or take its
+#: path, because it may be too damaged to be opened.
+Access: TypeAlias = Literal["read", "write", "create", "path"]
 _Call: TypeAlias = Callable[..., Answer]
 _Arguments: TypeAlias = dict[str, Any]
 
@@ -113,12 +114,12 @@ def _answered(call: _Call, db: SampleDB, arguments: _Arguments, *, as_json: bool
         return call(db, kept, **arguments)
 
 
-def _opened(file: str, access: Access) -> SampleDB:
+def _opened(file: str, access: Access) -> AbstractContextManager[Any]:
     # A name that was mistyped is no reason to create a file.
     if access != "create" and not Path(file).exists():
         reason = "there is no such file; `sampledb add` creates one"
         raise StorageError(f"{file}: {reason}.", {"path": file, "reason": reason})
-    return sampledb.open(file, readonly=access == "read")
+    return nullcontext(file) if access == "path" else sampledb.open(file, readonly=access == "read")
 
 
 @contextmanager

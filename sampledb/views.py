@@ -227,6 +227,14 @@ def problems(screen: Screen, found: Sequence[Problem]) -> list[str]:
     return table(screen, _PROBLEMS, rows)
 
 
+def losses(screen: Screen, lost: Sequence[Problem], path: Path) -> list[str]:
+    """What salvage could not read, or that there was nothing."""
+    wrote = f"Wrote {safe(str(path))};"
+    if not lost:
+        return [screen.paint(f"{wrote} nothing was lost.", "green")]
+    return [screen.paint(f"{wrote} {len(lost):,} things were lost:", "red"), *problems(screen, lost)]
+
+
 def rows(screen: Screen, found: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a query gave; nothing where it gave no rows."""
     if not found:

@@ -292,6 +292,19 @@ def test_a_copy_is_whole_and_replaces_nothing(copy: Path, tmp_path: Path) -> Non
     assert run("backup", copy, other).code == 1
 
 
+def test_a_damaged_file_is_salvaged_and_what_was_lost_is_listed(copy: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copy(copy, tmp_path / "damaged.sampledb"))
+    assert "nothing was lost" in run("salvage", damaged, tmp_path / "whole.sampledb").output
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[: len(content) * 3 // 4])
+    assert run("list", damaged).code == 1
+    lost = answered("salvage", damaged, tmp_path / "new.sampledb", code=3)
+    assert lost
+    assert run("check", tmp_path / "new.sampledb", "--deep").output == "The file is whole.\n"
+    shown = run("salvage", damaged, tmp_path / "shown.sampledb")
+    assert (shown.code, f"{len(lost):,} things were lost" in shown.output) == (3, True)
+
+
 def test_compacting_says_what_it_brings(copy: Path) -> None:
     before = copy.stat().st_size
     assert answered("compact", copy) == {"bytes_before": before, "bytes_after": copy.stat().st_size}
