@@ -9,15 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
 
-import msgspec
-
 from sampledb import codec, frames, limits, search
 from sampledb.codec import MASK
 from sampledb.connection import Connection
 from sampledb.errors import CorruptFileError, InvalidInputError
 from sampledb.model import Function, Problem
 from sampledb.sqlite import sqlite3
-from sampledb.xcfg import FunctionRow, block_range, function_row
+from sampledb.xcfg import FunctionRow, block_range, derived_row
 
 _FIELDS: Final = [field for field in Function.__struct_fields__ if field != "disassembly"]
 _COLUMNS: Final = ", ".join(f'functions."{field}"' for field in _FIELDS)
@@ -61,9 +59,6 @@ WHERE function_id BETWEEN :first AND :last
       ELSE max(bytes_before, bytes_after) = 9223372036854775807 OR max(bytes_before, bytes_after) + 8192.0
            >= abs("offset" - :address + 18446744073709551616.0 * (("offset" < 0) - (:address < 0)))
       END"""
-
-_to_json = msgspec.json.Encoder().encode
-
 
 # Reading
 
@@ -184,7 +179,7 @@ def _frame_at(connection: Connection, first: int) -> list[Function]:
 def _difference(function: Function, stored: Sequence[Any]) -> Iterator[Problem]:
     where = f"functions, function_id {function.function_id}"
     try:
-        derived = _stored(function_row(function.offset, _to_json(function.disassembly), "$"))
+        derived = _stored(derived_row(function.offset, function.disassembly or {}))
     except InvalidInputError as error:
         yield Problem(f"the disassembly is not that of the row: {error.message}", where)
         return

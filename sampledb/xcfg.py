@@ -34,21 +34,30 @@ class FunctionRow(msgspec.Struct, frozen=True, array_like=True):
     bytes_after: int
 
 
-class _FunctionMetadata(msgspec.Struct):
+class _OutlineMetadata(msgspec.Struct):
     function_name: str | None
     binweight: float | None
+    pic_hash: _Unsigned | None = None
+
+
+class _Outline(msgspec.Struct):
+    """What the row of a function is made of."""
+
+    offset: _Unsigned
+    blocks: dict[str, list[_Instruction]]
+    metadata: _OutlineMetadata
+
+
+class _FunctionMetadata(_OutlineMetadata, kw_only=True):
     characteristics: Raw
     confidence: Raw
     strongly_connected_components: Raw
     tfidf: Raw
-    pic_hash: _Unsigned | None = None
 
 
-class _Function(msgspec.Struct):
+class _Function(_Outline, kw_only=True):
     """SMDA's required fields of a function."""
 
-    offset: _Unsigned
-    blocks: dict[str, list[_Instruction]]
     apirefs: dict[str, Any]
     blockrefs: dict[str, list[int]]
     inrefs: list[Any]
@@ -64,6 +73,8 @@ class _WideFunction(_Function):
 
 _parse_function = msgspec.json.Decoder(_Function).decode
 _parse_wide_function = msgspec.json.Decoder(_WideFunction).decode
+_unparse = msgspec.json.Encoder().encode
+_convert_outline = partial(msgspec.convert, type=_Outline)
 _convert_instruction = partial(msgspec.convert, type=_Instruction)
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,19}")
 _address_of = itemgetter(0)
@@ -122,7 +133,20 @@ def _regular_row(offset: int, function: smda.Function | None, shape: Shape | Non
 def function_row(offset: int, raw: bytes, path: str) -> FunctionRow:
     """The checked row of one function dict; `path` is where errors say it stands."""
     documents.refuse_duplicates(raw, path)
-    function = _parsed_function(raw, path)
+    return _row(offset, _parsed_function(raw, path), path)
+
+
+def derived_row(offset: int, function: dict[str, Any]) -> FunctionRow:
+    """The row of a function dict that was stored, or InvalidInputError when it is none that would have been."""
+    try:
+        outline = _convert_outline(function)
+    except (ValueError, RecursionError):
+        # Instructions with more than four fields, for one.
+        return function_row(offset, _unparse(function), "$")
+    return _row(offset, outline, "$")
+
+
+def _row(offset: int, function: _Outline, path: str) -> FunctionRow:
     if function.offset != offset:
         raise InvalidInputError.in_report(f"{path}.offset", f"is {function.offset}, which its key is not")
     metadata = function.metadata
@@ -162,7 +186,7 @@ def _parsed_function(raw: bytes, path: str) -> _Function:
         return function
 
 
-def _extent(function: _Function, path: str) -> tuple[int, int]:
+def _extent(function: _Outline, path: str) -> tuple[int, int]:
     """The lowest start and the highest end of the blocks and the entry; block ends are exclusive, as in SMDA."""
     lowest = highest = function.offset
     for key, block in function.blocks.items():
