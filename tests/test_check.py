@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 import sampledb
+from tests.raw import raw
+from tests.strategies import function, report
 
 # What is done to a whole file, where check() must point, and whether only a deep check can see it.
 FAULTS = {
@@ -68,6 +70,38 @@ FAULTS = {
         "UPDATE samples SET sha256 = printf('%064d', 0) WHERE sample_id = 2",
         "reports, sample_id 2", True,
     ),
+    "an extra function": (
+        'INSERT INTO functions SELECT 1000000, sample_id, "offset" + 1, name, num_blocks, num_instructions, binweight,'
+        " pic_hash, bytes_before, bytes_after FROM functions WHERE function_id = 3",
+        "samples, sample_id 1", False,
+    ),
+    "an extra frame": (
+        "INSERT INTO disassembly SELECT 2, checksum, frame FROM disassembly WHERE first_function_id = 1",
+        "disassembly, function_id", True,
+    ),
+    "a tag of no sample": (
+        "INSERT INTO sample_tags VALUES (99, 0, 'orphan')",
+        "sample_tags, row", False,
+    ),
+    "a job without its binary": (
+        "INSERT INTO jobs (job_id, state, sha256, family, version, is_dump, base_addr, bitness, username, keep_binary,"
+        " attempts, submitted_at) VALUES ('j', 'queued', printf('%064d', 7), '', '', 0, 0, 32, 'me', 0, 0,"
+        " '2026-01-01T00:00:00+00:00')",
+        "jobs, job_id j", False,
+    ),
+    "a flipped bit in a binary": (
+        "INSERT INTO binaries (sha256, is_kept, checksum, binary) VALUES (printf('%064d', 0), 1, 5, x'0328')",
+        "binaries, sha256 " + "0" * 64, True,
+    ),
+    "a name that search does not know": (
+        "INSERT INTO function_search (function_search, rowid, name)"
+        " SELECT 'delete', min(function_id), substr(name, 1, 1000) FROM functions WHERE name = 'original_entry_point'",
+        "function_search, rowid", True,
+    ),
+    "a sample that search finds by what it is not": (
+        "INSERT INTO sample_search (rowid, name) VALUES (3, 'planted')",
+        "sample_search, rowid 3", True,
+    ),
     "reports that changed places": (
         "UPDATE reports SET (checksum, report) = (SELECT checksum, report FROM reports WHERE sample_id = 1)"
         " WHERE sample_id = 2",
@@ -99,6 +133,48 @@ def test_a_planted_fault_is_found_where_it_is(copy: Path, fault: str) -> None:
     assert [problem for problem in deep if problem.where.startswith(where)]
     assert bool(shallow) is not needs_deep
     assert all(problem.to_dict().keys() == {"what", "where", "sample_id"} for problem in deep)
+
+
+@pytest.mark.parametrize(("table", "column"), [("reports", "report"), ("disassembly", "frame"), ("binaries", "binary")])
+def test_every_flipped_bit_of_a_blob_is_found(path: Path, table: str, column: str) -> None:
+    with sampledb.open(path) as db:
+        db.submit_binary(b"MZ waits")
+    whole = path.read_bytes()
+    with raw(path) as connection:
+        (blob,) = connection.execute(f"SELECT {column} FROM {table}").fetchone()  # noqa: S608
+    for bit in range(0, 8 * len(blob), 7):
+        flipped = bytearray(blob)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(whole)
+        with raw(path) as connection:
+            connection.execute(f"UPDATE {table} SET {column} = ?", (bytes(flipped),))  # noqa: S608
+        with sampledb.open(path, readonly=True) as db:
+            assert db.check() == []
+            assert [problem.where.split(",")[0] for problem in db.check(deep=True)] == [table]
+
+
+def test_a_flipped_bit_of_the_search_index_is_found_or_changes_no_answer(path: Path) -> None:
+    with sampledb.open(path) as db:
+        for number in range(3):
+            functions = [function(4096 * each, function_name=f"name_{number}_{each}") for each in range(1, 20)]
+            db.add_sample(report(*functions, seed=str(number)))
+        expected = db.search("name_1")
+    whole, found = path.read_bytes(), 0
+    with raw(path) as connection:
+        blocks = connection.execute("SELECT id, block FROM function_search_data").fetchall()
+    for block_id, block in blocks:
+        for bit in range(0, 8 * len(block), 61):
+            flipped = bytearray(block)
+            flipped[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(whole)
+            with raw(path) as connection:
+                connection.execute("UPDATE function_search_data SET block = ? WHERE id = ?", (bytes(flipped), block_id))
+            with sampledb.open(path, readonly=True) as db:
+                if db.check(deep=True):
+                    found += 1
+                else:
+                    assert db.search("name_1") == expected
+    assert found > 20
 
 
 def test_an_index_that_disagrees_is_found(copy: Path) -> None:
