@@ -7,7 +7,7 @@ from typing import Final
 
 from sampledb import functions, jobs, reports, samples, search
 from sampledb.connection import Connection, Connections
-from sampledb.errors import CorruptFileError, SampleDBError
+from sampledb.errors import CorruptFileError, SampleDBError, StorageError
 from sampledb.model import Problem
 
 _COUNTS: Final = """
@@ -71,6 +71,8 @@ def _found(connections: Connections, part: Callable[[Connection], Iterator[Probl
             problems.extend(part(connection))
     except CorruptFileError as error:
         problems.append(Problem(str(error.details["what"]), str(error.details["where"])))
+    except StorageError as error:
+        problems.append(Problem(f"SQLite cannot read it: {error.details['reason']}", part.__name__.strip("_")))
     except (TypeError, ValueError, ArithmeticError) as error:
         problems.append(Problem(f"a value of an impossible kind: {error}", part.__name__.strip("_")))
     return problems

@@ -280,7 +280,8 @@ class SampleDB(JobQueue):
         `crypt` finds `aes_encrypt_block`. Capitals do not matter in ASCII, and no character has a special meaning.
 
         Args:
-            text: At most 1,000 characters. Words of one or two characters take longer, as no index knows them.
+            text: At most 1,000 characters and 50 different words. Words of one or two characters take longer, as no
+                index knows them.
             limit: How many hits at most, 0 for all. As long as there are other names, each is given once.
         """
         text = limits.text("text", text, longest=limits.MAX_SEARCH)

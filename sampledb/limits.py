@@ -25,6 +25,7 @@ MAX_NOTES: Final = 1000
 MAX_NAME: Final = 255
 MAX_LABEL: Final = 64
 MAX_SEARCH: Final = 1000
+MAX_WORDS: Final = 50
 MAX_EXTENSION: Final = 10
 # SQLite's JSON functions give up on deeper values, and so would query() on what we had stored.
 MAX_JSON_DEPTH: Final = 200

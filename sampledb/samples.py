@@ -162,7 +162,9 @@ def get_by_hash(connection: Connection, prefix: str) -> Sample:
         raise NotFoundError.of("sample", prefix)
     if len(rows) > 1:
         ids = " and ".join(str(sample_id) for sample_id, *_ in rows)
-        raise InvalidInputError.of("hash", f"of one sample, with as many digits as it takes: {ids} share these", prefix)
+        raise InvalidInputError.of(
+            "hash", f"of one sample; {ids} share these digits: give more of them, or the SHA-256", prefix
+        )
     return _sample(rows[0])
 
 

@@ -177,7 +177,7 @@ _SAMPLE_TEXTS: Final = """
 CREATE VIEW sample_texts AS
     -- What sample_search knows of each sample.
     SELECT sample_id, name, family, version, component,
-           coalesce((SELECT group_concat(tag, char(10)) FROM sample_tags
+           coalesce((SELECT group_concat(tag, char(31)) FROM sample_tags
                      WHERE sample_tags.sample_id = samples.sample_id), '') AS tags,
            coalesce(notes, '') AS notes
     FROM samples"""
@@ -187,14 +187,15 @@ CREATE VIEW sample_texts AS
 # (columnsize) are for a ranking that is not used. Neither table keeps the text, which stands in the rows.
 _SAMPLE_SEARCH: Final = """
 CREATE VIRTUAL TABLE sample_search
-    -- Finds samples by what sample_texts has of them; rowid is the sample_id.
+    -- Finds samples by what sample_texts has of them; rowid is the sample_id. In SQL of yours, MATCH takes terms
+    -- of three characters only ('"cry" AND "ryp"'), LIKE finds nothing, and the columns are NULL.
     USING fts5(name, family, version, component, tags, notes,
                content='', detail=none, columnsize=0, tokenize='trigram')"""
 
 _FUNCTION_SEARCH: Final = """
 CREATE VIRTUAL TABLE function_search
     -- Finds function names by the first 1,000 characters; rowid is the lowest function_id that has the name, and
-    -- functions_by_name knows the others: most names stand in many samples.
+    -- functions_by_name knows the others: most names stand in many samples. As for sample_search, in SQL of yours.
     USING fts5(name, content='', detail=none, columnsize=0, tokenize='trigram')"""
 
 _STORE: Final = (

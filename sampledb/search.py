@@ -7,54 +7,67 @@ Each function name is indexed once, under the lowest `function_id` that has it; 
 """
 
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final, NamedTuple
 
-from sampledb import codec
+from sampledb import codec, limits, sqlite
 from sampledb.connection import Connection
-from sampledb.errors import CorruptFileError
+from sampledb.errors import CorruptFileError, InvalidInputError
 from sampledb.model import FunctionId, Hit, HitField, Problem, SampleId
+from sampledb.sqlite import sqlite3
 
 # More would only cost: few texts have so many trigrams of a term and not the term.
 _MAX_TRIGRAMS: Final = 16
-# How many texts that match are looked at closely: the shortest names, because those are matched best.
-_CANDIDATES: Final = 1000
+# How many texts that match are looked at closely. Of samples, first those where it is not just the notes that match; of
+# names, those that begin with the first term, then the shortest: they are matched best.
+_CANDIDATES: Final = 2000
+_ASCII: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 _SAMPLE_FIELDS: Final = ("name", "family", "version", "component", "tags", "notes")
+_TAG_END: Final = "\x1f"
 
 
 class _Index(NamedTuple):
-    """A table of trigrams, and the select of the rows that it finds; `{index}` and `{conditions}` are yet to come."""
+    """A table of trigrams, and how its rows are found; `{index}` and `{conditions}` are yet to come."""
 
     name: str
-    rowid: str  # the column of the row that is the index's rowid
-    text: str  # what stands in the index, as SQL
-    select: str
+    rowid: str  # the column that is the index's rowid
+    candidates: str  # what may match
+    best: str  # what does, in the order of interest
 
 
 _SAMPLES: Final = _Index(
     "sample_search",
     "sample_texts.sample_id",
-    " || char(10) || ".join(f"sample_texts.{field}" for field in _SAMPLE_FIELDS),
-    f"""
+    """
     SELECT sample_texts.*
-    FROM {{index}} sample_texts
-    WHERE {{conditions}}
-    ORDER BY ? COLLATE NOCASE IN ({", ".join(f"sample_texts.{field}" for field in _SAMPLE_FIELDS)}) DESC, sample_id
-    LIMIT ?""",  # noqa: S608
+    FROM {index} sample_texts
+    WHERE {conditions}""",
+    """
+    SELECT sample_id, name, family, version, component, tags, notes
+    FROM (SELECT *, short || char(10) || notes AS text
+          FROM (SELECT *, name || char(10) || family || char(10) || version || char(10) || component
+                       || char(10) || tags AS short
+                FROM candidates))
+    WHERE {conditions}
+    ORDER BY :all COLLATE NOCASE IN (name, family, version, component) DESC, short LIKE :p0 ESCAPE '~' DESC, sample_id
+    LIMIT :most""",
 )
 _NAMES: Final = _Index(
     "function_search",
     "functions.function_id",
-    "functions.name",
     """
-    SELECT DISTINCT functions.name
+    SELECT functions.name AS text
     FROM {index} functions
-    WHERE functions.name <> '' AND {conditions}
-    ORDER BY ? COLLATE NOCASE = functions.name DESC, length(functions.name), functions.name
-    LIMIT ?""",
+    WHERE functions.name <> '' AND {conditions}""",
+    """
+    SELECT DISTINCT text
+    FROM candidates
+    WHERE {conditions}
+    ORDER BY text = :all COLLATE NOCASE DESC, text LIKE substr(:p0, 2) ESCAPE '~' DESC, length(text), text
+    LIMIT :most""",
 )
 
 _OF_NAME: Final = """
@@ -62,13 +75,13 @@ SELECT function_id, functions.sample_id, "offset", samples.name
 FROM functions JOIN samples USING (sample_id)
 WHERE functions.name = ? AND functions.name <> ''
 ORDER BY function_id
-LIMIT ?"""
+LIMIT ? OFFSET ?"""
 
-_SAMPLE_ROW: Final = "SELECT * FROM sample_texts WHERE sample_id = ?"
+_SAMPLE_ROW: Final = "SELECT * FROM sample_texts WHERE sample_id = :sample"
 _ADD_SAMPLE: Final = f"INSERT INTO sample_search (rowid, {', '.join(_SAMPLE_FIELDS)}) {_SAMPLE_ROW}"
 _REMOVE_SAMPLE: Final = f"""
 INSERT INTO sample_search (sample_search, rowid, {", ".join(_SAMPLE_FIELDS)})
-SELECT 'delete', * FROM sample_texts WHERE sample_id = ?"""  # noqa: S608
+SELECT 'delete', * FROM sample_texts WHERE sample_id = :sample"""  # noqa: S608
 
 # The names from :first to :last that no function before them has: those functions stand for their names in the index.
 # NOT INDEXED, or SQLite would walk through all names of the file.
@@ -98,20 +111,27 @@ FROM (SELECT name,
       FROM ({_FIRST_OF_NAME}) AS leaving)
 WHERE heir IS NOT NULL"""  # noqa: S608
 
-# All that an index must hold.
-_FILL: Final = {
-    "sample_search": f"(rowid, {', '.join(_SAMPLE_FIELDS)}) SELECT * FROM sample_texts",  # noqa: S608
-    "function_search": """(rowid, name)
-        SELECT min(function_id), substr(name, 1, 1000)
-        FROM functions
-        WHERE name <> ''
-        GROUP BY name""",
-}
+# What an index must hold, all of it, or all but for what is about to change.
+_SOME_SAMPLES: Final = f"(rowid, {', '.join(_SAMPLE_FIELDS)}) SELECT * FROM sample_texts"  # noqa: S608
+_SOME_NAMES: Final = """(rowid, name)
+SELECT min(function_id), substr(name, 1, 1000)
+FROM functions
+WHERE name <> '' {others}
+GROUP BY name"""
+_ALL_SAMPLES: Final = ("sample_search", _SOME_SAMPLES)
+_OTHER_SAMPLES: Final = ("sample_search", f"{_SOME_SAMPLES} WHERE sample_id <> :sample")
+_ALL_NAMES: Final = ("function_search", _SOME_NAMES.format(others=""))
+_OTHER_NAMES: Final = (
+    "function_search",
+    _SOME_NAMES.format(others="AND function_id NOT BETWEEN :first AND :last"),
+)
+# The counts and the tree of an index, without which it cannot be written.
+_RECORDS: Final = (1, 10)
 # Pages that a step of compact() may write.
 _MERGE_PAGES: Final = 2000
 
-_LIKE_SPECIAL: Final = re.compile(r"[%_\\]")
-_ESCAPED: Final = r"\\\g<0>"
+_LIKE_SPECIAL: Final = re.compile("[%_~]")
+_ESCAPED: Final = r"~\g<0>"
 _WORD_START: Final = re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9]|(?<=[a-z])[A-Z]|(?<=[A-Za-z])\d|(?<=\d)[A-Za-z]")
 
 
@@ -120,16 +140,27 @@ _WORD_START: Final = re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9]|(?<=[a-z])[A-Z]|(?
 
 def find(connection: Connection, text: str, *, limit: int) -> list[Hit]:
     """What holds every term of the text, the best first; at most `limit` if not negative."""
-    terms = text.lower().split()
+    terms = list(dict.fromkeys(_folded(text).split()))
+    if len(terms) > limits.MAX_WORDS:
+        raise InvalidInputError.of("text", f"at most {limits.MAX_WORDS} different words", text)
     if not terms:
         return []
     try:
-        hits = [*_samples(connection, terms, limit), *_functions(connection, terms, limit)]
+        names = _names(connection, terms, limit)
+        hits = [*_samples(connection, terms, limit), *_functions(connection, names, 1)]
+        hits.sort(key=_worst_first, reverse=True)
+        # Every sample and every name, before a second function of any name: else `main` would be all there is.
+        room = limit - len(hits)
+        if limit < 0 or room > 0:
+            hits += _more_functions(connection, names, room)
     except (TypeError, AttributeError) as error:
         # STRICT tables keep types apart only where nobody has tampered with the file.
         raise CorruptFileError.of(f"a value cannot be read: {error}", "samples or functions") from error
-    hits.sort(key=lambda hit: -hit.score)
-    return hits if limit < 0 else hits[:limit]
+    hits = hits if limit < 0 else hits[:limit]
+    return sorted(hits, key=_worst_first, reverse=True)
+
+
+_worst_first: Final = attrgetter("score")
 
 
 def _samples(connection: Connection, terms: Sequence[str], limit: int) -> Iterator[Hit]:
@@ -138,47 +169,66 @@ def _samples(connection: Connection, terms: Sequence[str], limit: int) -> Iterat
         yield Hit(SampleId(sample_id), None, field, value, values[0], None, score)
 
 
-def _functions(connection: Connection, terms: Sequence[str], limit: int) -> Iterator[Hit]:
-    """One function of every name that matches, before a second one of any: else `main` would be all there is."""
-    found = ((_score(name, terms), name) for (name,) in _matches(connection, _NAMES, terms, limit))
-    names = sorted(found, key=lambda each: -each[0])
-    if limit >= 0:
-        names = names[:limit]
-    spare = limit - len(names)
+def _names(connection: Connection, terms: Sequence[str], limit: int) -> list[tuple[float, str]]:
+    """The function names that match, with their scores, the best first."""
+    found = [(_score(name, terms), name) for (name,) in _matches(connection, _NAMES, terms, limit)]
+    found.sort(key=itemgetter(0), reverse=True)
+    return found if limit < 0 else found[:limit]
+
+
+def _functions(connection: Connection, names: Iterable[tuple[float, str]], most: int, start: int = 0) -> Iterator[Hit]:
+    """The functions that have these names, of each at most so many, from the one at a position on."""
     for score, name in names:
-        rows = connection.execute(_OF_NAME, (name, -1 if limit < 0 else 1 + spare)).fetchall()
-        spare -= len(rows) - 1
-        for function_id, sample_id, offset, sample in rows:
+        for function_id, sample_id, offset, sample in connection.execute(_OF_NAME, (name, most, start)):
             address = offset & codec.MASK
             yield Hit(SampleId(sample_id), FunctionId(function_id), "function", name, sample, address, score)
+
+
+def _more_functions(connection: Connection, names: Iterable[tuple[float, str]], room: int) -> Iterator[Hit]:
+    """Further functions of the names, those of the best first; `room` of them at most if not negative."""
+    for name in names:
+        if room == 0:
+            return
+        found = list(_functions(connection, [name], room, start=1))
+        room -= len(found) if room > 0 else 0
+        yield from found
 
 
 def _matches(connection: Connection, index: _Index, terms: Sequence[str], limit: int) -> list[tuple[Any, ...]]:
     """The rows whose text holds all terms; those of one or two characters have no trigram, and every row is read."""
     trigrams = {term[start : start + 3].replace('"', '""') for term in terms for start in range(len(term) - 2)}
-    conditions = [rf"{index.text} LIKE ? ESCAPE '\'"] * len(terms)
-    parameters = [f"%{_LIKE_SPECIAL.sub(_ESCAPED, term)}%" for term in terms]
-    if trigrams:
-        conditions += [f"{index.rowid} = {index.name}.rowid", f"{index.name} MATCH ?"]
-        parameters.append(" AND ".join(f'"{trigram}"' for trigram in sorted(trigrams)[:_MAX_TRIGRAMS]))
+    parameters: dict[str, object] = {f"p{number}": _pattern(term) for number, term in enumerate(terms)}
+    likes = " AND ".join(rf"text LIKE :{name} ESCAPE '~'" for name in parameters)
+    parameters["all"] = " ".join(terms)
+    parameters["most"] = -1 if limit < 0 else max(limit, _CANDIDATES)
+    parameters["trigrams"] = " AND ".join(f'"{trigram}"' for trigram in sorted(trigrams)[:_MAX_TRIGRAMS])
+    found = f"{index.rowid} = {index.name}.rowid AND {index.name} MATCH :trigrams" if trigrams else "TRUE"
     # FTS5 is asked first, as the join is CROSS; the rows then come by their ids.
-    source = f"{index.name} CROSS JOIN" if trigrams else ""
-    sql = index.select.format(index=source, conditions=" AND ".join(conditions))
-    most = -1 if limit < 0 else max(limit, _CANDIDATES)
-    return connection.execute(sql, (*parameters, " ".join(terms), most)).fetchall()
+    candidates = index.candidates.format(index=f"{index.name} CROSS JOIN" if trigrams else "", conditions=found)
+    best = index.best.format(conditions=likes)
+    return connection.execute(f"WITH candidates AS MATERIALIZED ({candidates}) {best}", parameters).fetchall()
+
+
+def _pattern(term: str) -> str:
+    return f"%{_LIKE_SPECIAL.sub(_ESCAPED, term)}%"
+
+
+def _folded(text: str) -> str:
+    """ASCII capitals as small letters, which is how LIKE compares."""
+    return text.translate(_ASCII)
 
 
 def _best(values: Sequence[str], terms: Sequence[str]) -> tuple[float, HitField, str]:
     """Score, field and value of what fits best of a sample: a value with all terms, or else with most of them."""
     name, family, version, component, tags, notes = values
     fields: list[tuple[HitField, str]] = [("name", name), ("family", family), ("version", version)]
-    fields += [("component", component), *(("tag", tag) for tag in tags.split("\n")), ("notes", notes)]
+    fields += [("component", component), *(("tag", tag) for tag in tags.split(_TAG_END)), ("notes", notes)]
     return max(((_score(value, terms), field, value) for field, value in fields), key=itemgetter(0))
 
 
 def _score(value: str, terms: Sequence[str]) -> float:
     """How well a value fits: 1 when it is what was searched, more when terms begin words, less the more else it has."""
-    lower = value.lower()
+    lower = _folded(value)
     held = [term for term in terms if term in lower]
     if not held:
         return 0.0
@@ -188,12 +238,11 @@ def _score(value: str, terms: Sequence[str]) -> float:
     return round(places * (1 + covered) / 2, 4)
 
 
-def _place(lower: str, term: str, starts: Container[int]) -> float:
+def _place(lower: str, term: str, starts: Iterable[int]) -> float:
     """Where in a value a term stands: 1 at its beginning, less where a word begins, least inside of one."""
     if lower.startswith(term):
         return 1.0
-    found = (match.start() for match in re.finditer(re.escape(term), lower))
-    return 0.8 if any(start in starts for start in found) else 0.6
+    return 0.8 if any(lower.startswith(term, start) for start in starts) else 0.6
 
 
 # Changing
@@ -201,28 +250,45 @@ def _place(lower: str, term: str, starts: Container[int]) -> float:
 
 def add_sample(connection: Connection, sample_id: int) -> None:
     """Index a sample, which is not indexed, as it is now."""
-    connection.execute(_ADD_SAMPLE, (sample_id,))
+    _change(connection, [_ADD_SAMPLE], {"sample": sample_id}, _ALL_SAMPLES)
 
 
 def remove_sample(connection: Connection, sample_id: int) -> None:
     """Take a sample out of the index, before it changes: FTS5 must be told what it was given."""
-    connection.execute(_REMOVE_SAMPLE, (sample_id,))
+    _change(connection, [_REMOVE_SAMPLE], {"sample": sample_id}, _OTHER_SAMPLES)
 
 
 def add_functions(connection: Connection, first: int, last: int) -> None:
     """Index the names of functions that were just stored under these ids, the highest there are."""
-    connection.execute(_ADD_NAMES, {"first": first, "last": last})
+    _change(connection, [_ADD_NAMES], {"first": first, "last": last}, _ALL_NAMES)
 
 
 def remove_functions(connection: Connection, first: int, last: int) -> None:
     """Take functions out of the index, before they go; others that have their names stay to be found."""
-    connection.execute(_REMOVE_NAMES, {"first": first, "last": last})
-    connection.execute(_ADD_HEIRS, {"first": first, "last": last})
+    _change(connection, [_REMOVE_NAMES, _ADD_HEIRS], {"first": first, "last": last}, _OTHER_NAMES)
+
+
+def _change(
+    connection: Connection, statements: Iterable[str], parameters: dict[str, int], fill: tuple[str, str]
+) -> None:
+    """Change an index; where it disagrees with the rows, which another program has changed, make it anew instead."""
+    try:
+        for statement in statements:
+            connection.execute(statement, parameters)
+    except sqlite3.Error as error:
+        if sqlite.code(error) not in sqlite.DISAGREEING:
+            raise
+        _fill(connection, *fill, parameters)
+
+
+def _fill(connection: Connection, index: str, source: str, parameters: dict[str, int] | None = None) -> None:
+    connection.execute(f"INSERT INTO {index} ({index}) VALUES ('delete-all')")  # noqa: S608
+    connection.execute(f"INSERT INTO {index} {source}", parameters or {})
 
 
 def rebuild(connection: Connection) -> None:
     """Make the indexes anew, whatever they held."""
-    for index, fill in _FILL.items():
+    for index, fill in (_ALL_SAMPLES, _ALL_NAMES):
         connection.execute(f"INSERT INTO {index} ({index}) VALUES ('delete-all')")  # noqa: S608
         connection.execute(f"INSERT INTO {index} {fill}")
 
@@ -231,7 +297,7 @@ def compact(connection: Connection, steps: int) -> int | None:
     """Bring the indexes a step nearer to one tree each, after `steps` others; how many then, `None` at the end."""
     pages = _MERGE_PAGES if steps else -_MERGE_PAGES
     worked = False
-    for index in _FILL:
+    for index, _ in (_ALL_SAMPLES, _ALL_NAMES):
         before = connection.total_changes
         connection.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('merge', ?)", (pages,))  # noqa: S608
         # The command itself counts as one.
@@ -244,7 +310,10 @@ def compact(connection: Connection, steps: int) -> int | None:
 
 def differences(connection: Connection) -> Iterator[Problem]:
     """Where an index disagrees with the rows: with one made anew, which goes when the transaction ends."""
-    for index, fill in _FILL.items():
+    for index, fill in (_ALL_SAMPLES, _ALL_NAMES):
+        kept = connection.execute(f"SELECT id FROM {index}_data WHERE id IN (?, ?) ORDER BY id", _RECORDS)  # noqa: S608
+        if [row for (row,) in kept] != [*_RECORDS]:
+            yield Problem("the index has lost its counts, or its tree", f"{index}_data")
         (sql,) = connection.execute("SELECT sql FROM main.sqlite_schema WHERE name = ?", (index,)).fetchone()
         connection.execute(sql.replace(f"TABLE {index}", f"TABLE temp.new_{index}", 1))
         connection.execute(f"INSERT INTO temp.new_{index} {fill}")

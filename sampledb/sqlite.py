@@ -37,6 +37,9 @@ _NOTADB: Final = 26
 _NOMEM, _IOERR, _FULL, _PROTOCOL, _NOLFS = 7, 10, 13, 15, 22
 _OPERATIONAL: Final = BUSY | {_NOMEM, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _PROTOCOL, _NOLFS, _NOTADB}
 
+# What FTS5 says of an index that does not hold what it is told to remove, or holds what it is told to add.
+DISAGREEING: Final = {_CORRUPT, 19}
+
 # Authorizer actions.
 _PRAGMA: Final = 19
 _READ, _SELECT, _FUNCTION, _RECURSIVE = 20, 21, 31, 33

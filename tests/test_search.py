@@ -1,6 +1,7 @@
 """Finding samples by hash and by text."""
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 import sampledb
 from sampledb import Hit, InvalidInputError, NotFoundError, SampleDB
 from tests import strategies
+from tests.raw import raw
 from tests.strategies import function, report
 
 
@@ -104,6 +106,74 @@ def test_words_of_one_or_two_characters_find_too(db: SampleDB) -> None:
 def test_capitals_do_not_matter(db: SampleDB) -> None:
     db.add_sample(named("a", "CryptAcquireContextW"))
     assert texts(db.search("cryptacquire")) == texts(db.search("CRYPTACQUIRE")) == ["CryptAcquireContextW"]
+
+
+@pytest.mark.parametrize("name", ["ÜBER_init", "Привет", "ΣΑΣ", "İstanbul", "ÄRGER"])
+def test_capitals_of_other_scripts_are_found_as_they_are(db: SampleDB, name: str) -> None:
+    db.add_sample(named("a", name), name=f"{name}.EXE")
+    for start in range(len(name) - 2):
+        assert texts(db.search(name[start:])) == [name, f"{name}.EXE"]
+
+
+def test_what_matches_best_is_never_crowded_out(db: SampleDB) -> None:
+    for number in range(40):
+        db.add_sample(named(f"same {number}", "crypt"))
+    db.add_sample(
+        named("a", *(f"x{number:04}crypt" for number in range(2500)), "crypt_acquire_context"), name="crypt.exe"
+    )
+    assert texts(db.search("crypt", limit=3)) == ["crypt", "crypt.exe", "crypt_acquire_context"]
+    assert texts(db.search("crypt", limit=50)).count("crypt") == 1
+
+
+def test_notes_do_not_hide_a_name(db: SampleDB) -> None:
+    for number in range(2100):
+        db.add_media(sha256=f"{number:064x}", notes="a preemotetpost b")
+    db.add_media(sha256="f" * 64, name="emotet.exe")
+    assert texts(db.search("emotet", limit=1)) == ["emotet.exe"]
+
+
+def test_a_text_of_many_words_is_refused_before_it_takes_long(db: SampleDB) -> None:
+    db.add_media(sha256="0" * 64, notes="xa" * 500)
+    assert len(db.search("a " * 499)) == 1
+    with pytest.raises(InvalidInputError, match="50 different words"):
+        db.search(" ".join(map(str, range(51))))
+
+
+def test_an_index_that_others_made_disagree_repairs_itself(path: Path) -> None:
+    with raw(path) as connection:
+        connection.execute("UPDATE samples SET notes = 'changed by another program' WHERE sample_id = 1")
+        connection.execute("UPDATE functions SET name = 'also' WHERE function_id = 1")
+    with sampledb.open(path) as db:
+        db.add_sample(named("other", "stays"))
+        db.tag_sample(1, "tagged")
+        assert len(db.search("changed")) == len(db.search("tagged")) == len(db.search("stays")) == 1
+        assert db.delete_sample(1)
+        assert db.search("changed") == []
+        assert db.check(deep=True) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM function_search_config",
+        "UPDATE function_search_config SET v = 99 WHERE k = 'version'",
+        "DELETE FROM function_search_data WHERE id = 1",
+        "DELETE FROM function_search_data WHERE id = 10",
+        "UPDATE function_search_data SET block = x'00'",
+        "DELETE FROM function_search_data WHERE id > 10",
+    ],
+)
+def test_an_index_in_pieces_is_found_and_salvaged(path: Path, damage: str) -> None:
+    with sampledb.open(path) as db:
+        db.add_sample(named("new", "some_name"))
+    with raw(path) as connection:
+        connection.execute(damage)
+    with sampledb.open(path, readonly=True) as db:
+        assert db.check(deep=True)
+    assert sampledb.salvage(path, path.with_name("new")) == []
+    with sampledb.open(path.with_name("new")) as db:
+        assert db.check(deep=True) == []
+        assert texts(db.search("some_name")) == ["some_name"]
 
 
 def test_blank_text_finds_nothing_and_bad_text_is_refused(db: SampleDB) -> None:
