@@ -128,7 +128,9 @@ class SampleDB(JobQueue):
         """Store many reports, and yield what became of each, in order, when it is on disk.
 
         Reads a few reports ahead of what is asked for, in bounded memory. After half a second of it, packs them on
-        all cores. Those whose SHA-256 has an analysis are skipped unread. A report that fails does not stop others.
+        all cores. Those whose SHA-256 has an analysis are skipped unread. A report that fails does not stop others,
+        nor does a file that is busy; a disk that is full or fails does. While an iterator waits for its next report,
+        up to twice as many as there are cores wait with it.
 
         Args:
             reports: What `add_sample` takes, many of it; `find_reports` finds them in folders and archives.
@@ -487,6 +489,9 @@ class SampleDB(JobQueue):
         with self._connections.querying() as connection:
             cursor = connection.execute(sql, bound)
             columns = [column for column, *_ in cursor.description or ()]
+            if len(set(columns)) < len(columns):
+                twice = next(column for column in columns if columns.count(column) > 1)
+                raise InvalidInputError.of("sql", "of columns with different names, by AS where need be", twice)
             return [dict(zip(columns, row, strict=True)) for row in cursor]
 
     def check(self, *, deep: bool = False) -> list[Problem]:

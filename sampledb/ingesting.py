@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from sampledb import documents, reports, samples, storing
 from sampledb.connection import Connection, Connections
-from sampledb.errors import ClosedError, ConflictError, SampleDBError
+from sampledb.errors import BusyError, ClosedError, ConflictError, CorruptFileError, InvalidInputError, SampleDBError
 from sampledb.model import Outcome, Sample
 from sampledb.packing import Packers
 from sampledb.reports import Report
@@ -41,6 +41,7 @@ class Ingestion:
     def __init__(self, connections: Connections, *, exist_ok: bool) -> None:
         self._connections = connections
         self._exist_ok = exist_ok
+        self._owner = os.getpid()
         self._pending: deque[_Pending] = deque()
 
     def outcomes(self, items: Iterable[object]) -> Iterator[Outcome]:
@@ -58,9 +59,7 @@ class Ingestion:
         try:
             content = documents.content(item)
             known = self._known(content) if self._exist_ok else None
-        except ClosedError:
-            raise
-        except SampleDBError as error:
+        except (InvalidInputError, BusyError, CorruptFileError) as error:
             return _Pending(index, source, Outcome(index, "failed", None, error, source))
         if known:
             return _Pending(index, source, Outcome(index, "existed", known, None, source))
@@ -77,6 +76,8 @@ class Ingestion:
 
     def _stored(self) -> list[Outcome]:
         """The outcomes of the first that is pending, for which this waits, and of those behind it that are ready."""
+        if os.getpid() != self._owner:
+            raise ClosedError("This add_samples() belongs to the process that was forked; begin another one here.")
         batch = [self._pending.popleft()]
         if isinstance(batch[0].result, Future):
             wait([batch[0].result])
@@ -84,19 +85,17 @@ class Ingestion:
             batch.append(self._pending.popleft())
         try:
             return self._store(batch)
-        except ClosedError:
-            raise
-        except SampleDBError:
-            # One of them, or all together, were too much; by itself each has an outcome of its own.
+        except BusyError as error:
+            return [_unstored(each, error) for each in batch]
+        except CorruptFileError:
+            # One of them met a damaged place; by itself each has an outcome of its own.
             return [self._alone(each) for each in batch]
 
     def _alone(self, pending: _Pending) -> Outcome:
         try:
             return self._store([pending])[0]
-        except ClosedError:
-            raise
-        except SampleDBError as error:
-            return pending.failed(error)
+        except (BusyError, CorruptFileError) as error:
+            return _unstored(pending, error)
 
     def _store(self, batch: Sequence[_Pending]) -> list[Outcome]:
         results = [_packed(each) for each in batch]
@@ -118,13 +117,19 @@ class Ingestion:
         return Outcome(pending.index, status, samples.get(connection, sample_id), None, pending.source)
 
 
+def _unstored(pending: _Pending, error: SampleDBError) -> Outcome:
+    """The outcome where a report could not be stored; that of one that was not to be stays."""
+    packed = _packed(pending)
+    return packed if isinstance(packed, Outcome) else pending.failed(error)
+
+
 def _packed(pending: _Pending) -> Report | Outcome:
     """The report, or the outcome of one that breaks a rule or is stored already."""
     if isinstance(pending.result, Outcome):
         return pending.result
     try:
         return pending.result.result()
-    except SampleDBError as error:
+    except InvalidInputError as error:
         return pending.failed(error)
 
 

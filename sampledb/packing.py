@@ -44,6 +44,7 @@ class Packers:
 
     def __init__(self) -> None:
         self._spent = 0.0
+        self._owner = os.getpid()
         self._count = os.cpu_count() or 1
         self._threads: ThreadPoolExecutor | None = None
         self._mine = threading.local()
@@ -53,6 +54,9 @@ class Packers:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # In the child of a fork there are no threads, and the processes belong to the parent.
+        if os.getpid() != self._owner:
+            return
         for process in list(self._started):
             process.cancel()
         if self._threads:
@@ -82,8 +86,7 @@ class Packers:
     def _elsewhere(self, report: bytes) -> Report:
         """What a thread does: ask its process, which it starts when it has none; without processes, do it here."""
         try:
-            process = self._process()
-            answer = process.ask(_Question(report), _Answer)
+            answer = self._asked(_Question(report))
         except UnavailableError:
             return reports.read(report)
         except DiedError as error:
@@ -91,6 +94,13 @@ class Packers:
         if answer.message:
             raise InvalidInputError(answer.message, answer.details)
         return answer.report or reports.read(report)
+
+    def _asked(self, question: _Question) -> _Answer:
+        """The answer of a process, or of another where that was killed, perhaps for what others did."""
+        try:
+            return self._process().ask(question, _Answer)
+        except DiedError:
+            return self._process().ask(question, _Answer)
 
     def _process(self) -> Process:
         process: Process | None = getattr(self._mine, "process", None)

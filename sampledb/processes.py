@@ -4,8 +4,9 @@ Why not a library: `multiprocessing`, under `pebble` and all others, runs the us
 unless that guards itself, or forks a process with threads; and it unpickles what a worker sends, while the worker has
 just read malware.
 
-First a process reads a line that says where Python finds its modules. Then come messages: 8 bytes of length, then
-MessagePack. The first is answered when the process is ready; then each question has its answer.
+First a process reads a line that says where Python finds its modules, and writes a mark, before which Python may have
+printed things of its own. Then come messages: 8 bytes of length, then MessagePack. The first is answered when the
+process is ready; then each question has its answer.
 """
 
 import json
@@ -18,20 +19,26 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
+from io import FileIO, RawIOBase
 from queue import SimpleQueue
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
 # Seconds for a process to start, with a cold disk.
 _START: Final = 120.0
 _LENGTH: Final = 8
+_MARK: Final = b"\0sampledb\0"
+# Of what Python may print as it starts.
+_MAX_CHATTER: Final = 1024 * 1024
+# Seconds for a process to end that has closed its output.
+_LAST_BREATH: Final = 1.0
 # As much as a report may have, and what it is packed in.
 _MAX_MESSAGE: Final = 3 * 1024**3
 # The path is that of this process, but for the current folder (`-P`), whose modules are not what is meant.
 _BOOT: Final = """
 import json, sys
-sys.path[:] = json.loads(sys.stdin.buffer.readline())
+sys.path[:] = json.loads(open(0, "rb", buffering=0, closefd=False).readline())
 from sampledb.{module} import serve
 serve()
 """
@@ -60,6 +67,8 @@ class Process:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
                 [sys.executable or "", "-P", "-c", _BOOT.format(module=module)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                # Without buffers, whose locks a fork could copy in the middle of a read.
+                bufsize=0,
                 # glibc would set address space aside for each thread, of which there is a limit.
                 env={**os.environ, "MALLOC_ARENA_MAX": "1"}, **_APART,
             )  # fmt: skip
@@ -76,13 +85,16 @@ class Process:
         """
         try:
             with self._clock(_START):
-                self._input.write(json.dumps(_path()).encode() + b"\n")
+                _write(self._input, json.dumps(_path()).encode() + b"\n")
+                _skip_chatter(self._output)
                 _send(self._input, self._setup)
                 return _receive(self._output, kind)
         except (OSError, ValueError, EOFError) as error:
-            self.end()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LAST_BREATH)
             code = self._process.returncode
-            raised = UnavailableError if code > 0 else DiedError
+            self.end()
+            raised = DiedError if code is not None and code < 0 else UnavailableError
             raise raised(f"the worker process ended with {code} as it started") from error
 
     def ask(self, question: msgspec.Struct, kind: type[_Answer], *, limit: float | None = None) -> _Answer:
@@ -141,12 +153,12 @@ class Process:
         return not self._is_late and not self._is_cancelled and self._process.poll() is None
 
     @property
-    def _input(self) -> BinaryIO:
+    def _input(self) -> RawIOBase:
         stream: Any = self._process.stdin
         return stream  # type: ignore[no-any-return]
 
     @property
-    def _output(self) -> BinaryIO:
+    def _output(self) -> RawIOBase:
         stream: Any = self._process.stdout
         return stream  # type: ignore[no-any-return]
 
@@ -158,30 +170,51 @@ _APART: Final[dict[str, Any]] = (
 
 
 def _path() -> list[str]:
-    entries: list[object] = [*sys.path]
     # "" is the current folder; some put other things in it, which Python passes over.
-    return [os.path.abspath(entry) for entry in entries if isinstance(entry, str)]  # noqa: PTH100
+    found: list[str] = []
+    for entry in cast("list[object]", sys.path):
+        # The current folder may be gone.
+        with suppress(OSError):
+            found += [os.path.abspath(entry)] if isinstance(entry, str) else []  # noqa: PTH100
+    return found
 
 
-def _send(stream: BinaryIO, message: msgspec.Struct) -> None:
+def _skip_chatter(stream: RawIOBase) -> None:
+    read = b""
+    while not read.endswith(_MARK):
+        read += _read(stream, 1)
+        if len(read) > _MAX_CHATTER:
+            raise ValueError("no mark")
+
+
+def _send(stream: RawIOBase, message: msgspec.Struct) -> None:
     content = msgspec.msgpack.encode(message)
-    stream.write(len(content).to_bytes(_LENGTH, "little"))
-    stream.write(content)
-    stream.flush()
+    _write(stream, len(content).to_bytes(_LENGTH, "little"))
+    _write(stream, content)
 
 
-def _receive(stream: BinaryIO, kind: type[_Answer]) -> _Answer:
+def _write(stream: RawIOBase, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[stream.write(rest) or 0 :]
+
+
+def _receive(stream: RawIOBase, kind: type[_Answer]) -> _Answer:
     length = int.from_bytes(_read(stream, _LENGTH), "little")
     if length > _MAX_MESSAGE:
         raise ValueError(f"a message of {length} bytes")
     return msgspec.msgpack.decode(_read(stream, length), type=kind)
 
 
-def _read(stream: BinaryIO, size: int) -> bytes:
-    content = stream.read(size)
-    if len(content) < size:
-        raise EOFError
-    return content
+def _read(stream: RawIOBase, size: int) -> bytes:
+    content = bytearray(size)
+    rest = memoryview(content)
+    while rest:
+        count = stream.readinto(rest)
+        if not count:
+            raise EOFError
+        rest = rest[count:]
+    return bytes(content)
 
 
 # In the process
@@ -191,7 +224,9 @@ class Channel:
     """The process's own end: what is asked comes out, what is answered goes in."""
 
     def __init__(self) -> None:
-        self._replies = os.fdopen(os.dup(1), "wb")
+        self._replies = FileIO(os.dup(1), "wb")
+        self._questions = FileIO(os.dup(0), "rb")
+        _write(self._replies, _MARK)
         # What anything below prints must not get between the messages.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -199,7 +234,7 @@ class Channel:
 
     def setup(self, kind: type[_Answer]) -> _Answer:
         """The first message."""
-        return _receive(sys.stdin.buffer, kind)
+        return _receive(self._questions, kind)
 
     def questions(self, kind: type[_Answer]) -> Iterator[_Answer]:
         """All others, without end: without the one who asks, the process ends, whatever it is doing."""
@@ -211,7 +246,7 @@ class Channel:
     def _listen(self, kind: type[_Answer], waiting: "SimpleQueue[_Answer]") -> None:
         try:
             while True:
-                waiting.put(_receive(sys.stdin.buffer, kind))
+                waiting.put(_receive(self._questions, kind))
         finally:
             os._exit(0)
 
