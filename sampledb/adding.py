@@ -11,7 +11,7 @@ import sampledb
 from sampledb import Outcome, SampleDB
 from sampledb.ledger import Ledger
 from sampledb.shell import command
-from sampledb.terminal import Answer
+from sampledb.terminal import Answer, complain
 
 _STDIN: Final = "-"
 # Seconds that people wait to learn how many reports there are.
@@ -36,10 +36,12 @@ def add(db: SampleDB, ledger: Ledger, reports: Sequence[str]) -> Answer:
         ledger.expect(_count(reports))
     for outcome in db.add_samples(_items(reports)):
         _note(ledger, outcome)
-    return ledger.answer("added")
+    return ledger.answer("added", nothing="no reports were found")
 
 
 def _items(reports: Sequence[str]) -> Iterator[object]:
+    if _STDIN in reports and sys.stdin.isatty():
+        complain("reading from the terminal: a path or a report in each line, Ctrl-D at the end", label="Note:")
     for each in reports:
         yield from sampledb.read_stream(sys.stdin.buffer) if each == _STDIN else sampledb.find_reports(each)
 

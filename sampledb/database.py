@@ -489,10 +489,11 @@ class SampleDB(JobQueue):
         with self._connections.querying() as connection:
             cursor = connection.execute(sql, bound)
             columns = [column for column, *_ in cursor.description or ()]
-            if len(set(columns)) < len(columns):
-                twice = next(column for column in columns if columns.count(column) > 1)
-                raise InvalidInputError.of("sql", "of columns with different names, by AS where need be", twice)
-            return [dict(zip(columns, row, strict=True)) for row in cursor]
+            rows = cursor.fetchall()
+        twice = next((column for column in columns if columns.count(column) > 1), None)
+        if twice is not None:
+            raise InvalidInputError.of("sql", "of columns with different names, by AS where need be", twice)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def check(self, *, deep: bool = False) -> list[Problem]:
         """What is wrong with the file; empty when it is whole. `deep` also reads, hashes and decodes every blob."""

@@ -70,13 +70,13 @@ def run(db: SampleDB, ledger: Ledger, limit: int, timeout: float) -> Answer:
 @command(
     "jobs corpus.sampledb --state failed",
     "jobs corpus.sampledb --cancel e3ff6bd639303680f3294c5bf467004a",
-    access=lambda arguments: "write" if arguments["cancel"] else "read",
+    access=lambda arguments: "read" if arguments["cancel"] is None else "write",
 )
 @click.option("--state", type=click.Choice(get_args(JobState)), help="Only those in this state.")
 @click.option("--cancel", metavar="JOB_ID", help="End this job, queued or running, and show it.")
 def jobs(db: SampleDB, state: JobState | None, cancel: str | None) -> Answer:
     """List the jobs in the order of submission, or cancel one."""
-    found = [db.cancel_job(cancel)] if cancel else db.list_jobs(state)
+    found = db.list_jobs(state) if cancel is None else [db.cancel_job(cancel)]
     return Answer(partial(views.dicts, found), partial(views.jobs, found=found))
 
 

@@ -1,5 +1,6 @@
 """JSON from strangers, read strictly: whatever is wrong with it is an InvalidInputError that names the place."""
 
+import codecs
 import json
 import os
 import re
@@ -74,6 +75,8 @@ def _contents(name: str, opened: Callable[[], BinaryIO]) -> bytes:
 
 
 def _compact(data: bytes) -> bytes:
+    # Which some editors and shells put before UTF-8.
+    data = data.removeprefix(codecs.BOM_UTF8)
     if len(data) > MAX_BYTES:
         raise InvalidInputError.in_report("$", f"is longer than {MAX_BYTES} bytes")
     try:

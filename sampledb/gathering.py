@@ -4,6 +4,7 @@ Nothing is read before it is asked for, and what cannot be read is found all the
 bad file does not stop the others.
 """
 
+import codecs
 import fnmatch
 import os
 import re
@@ -24,6 +25,8 @@ _WILD: Final = re.compile(r"[*?[]")
 _ANY_DEPTH: Final = "**"
 _FIRST_BYTE: Final = re.compile(rb"\s*(\S?)")
 _PIECE: Final = 1024 * 1024
+# Of any system.
+_LONGEST_PATH: Final = 32767
 
 
 class FoundReport(msgspec.Struct, frozen=True, eq=False):
@@ -84,7 +87,7 @@ def read_stream(file: BinaryIO) -> Iterator[FoundReport]:
     """The reports in the lines of a stream such as `sys.stdin.buffer`.
 
     A line that begins with `{` is a report of at most 2 GiB, whose source is `line 17`; any other is a path that is
-    found as by `find_reports`. Blank lines are skipped.
+    found as by `find_reports`. Blank lines are skipped. Where the first line is a brace alone, all of it is a report.
 
     Raises:
         OSError: The stream cannot be read on.
@@ -95,12 +98,22 @@ def read_stream(file: BinaryIO) -> Iterator[FoundReport]:
         if not isinstance(line, bytes):
             raise InvalidInputError.of("file", "a stream of bytes, as sys.stdin.buffer is", file)
         number += 1
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+            if unpacking.is_packed(line):
+                yield _failed("the stream", "is compressed; unpack it on the way, or give the file by its path")
+                return
+            if line.strip() == b"{":
+                # A report over many lines, as tools print it for people.
+                line += file.read(unpacking.MAX_BYTES)
         source, first = f"line {number}", _FIRST_BYTE.match(line)
         if len(line) > unpacking.MAX_BYTES:
             _skip_line(file, line)
             yield _failed(source, f"is longer than {unpacking.MAX_BYTES} bytes, and no report can be")
         elif first and first[1] == b"{":
             yield FoundReport(source, None, partial(BytesIO, line))
+        elif first and first[1] and (len(line) > _LONGEST_PATH or b"\0" in line):
+            yield _failed(source, "is neither a report nor a path")
         elif first and first[1]:
             yield from _found(os.fsdecode(line.rstrip(b"\r\n")))
 
@@ -168,8 +181,10 @@ def _by_pattern(pattern: str) -> Iterator[FoundReport]:
         yield _failed(pattern, f"is a pattern of more than {_MAX_PARTS} parts")
         return
     paths = iter(("",))
-    for part in parts:
-        paths = _matching(paths, part)
+    for part, next_part in zip(parts, [*parts[1:], ""], strict=True):
+        # Two in a row mean no more than one, and would find everything many times.
+        if part != _ANY_DEPTH or next_part != _ANY_DEPTH:
+            paths = _matching(paths, part)
     found = None
     for found in paths:
         if not _is_folder(found):

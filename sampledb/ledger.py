@@ -33,6 +33,7 @@ class Ledger:
         self._counts: Counter[str] = Counter()
         self._data: list[dict[str, Any]] = []
         self._total: int | None = None
+        self._is_empty = False
         self._begun = time.monotonic()
 
     @property
@@ -59,7 +60,8 @@ class Ledger:
         if self._as_json:
             self._data.append(data)
         elif status == _FAILED:
-            self._complain(f"{about}: {failure}")
+            # Of a file, the reason names it already.
+            self._complain(failure if failure.startswith(about) else f"{about}: {failure}")
         elif not self._quiet and (always or not self._is_watched()):
             self._tell(safe(f"{status} {about}"))
         self._move()
@@ -115,8 +117,12 @@ class Ledger:
             return self._db.get_job(error.details["id"])
         return self._db.get_sample(error.details["id"])
 
-    def answer(self, status: str) -> Answer:
-        """The sum: how many of each, `status` first."""
+    def answer(self, status: str, nothing: str = "") -> Answer:
+        """The sum: how many of each, `status` first; `nothing` is the failure that there were none."""
+        if nothing and not self._counts:
+            self._is_empty = True
+            if not self._as_json:
+                self._complain(nothing)
         return Answer(lambda: self._data, lambda _: [] if self._quiet else [self._sum(status)], self._exit_code())
 
     def _sum(self, status: str) -> str:
@@ -127,7 +133,7 @@ class Ledger:
         return f"{counts} in {seconds:.1f} s ({self._rate():.1f}/s)"
 
     def _exit_code(self) -> int:
-        return INCOMPLETE if self._counts[_FAILED] else 0
+        return INCOMPLETE if self._counts[_FAILED] or self._is_empty else 0
 
 
 def _identity(record: Sample | Job) -> int | str:

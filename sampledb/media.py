@@ -1,7 +1,7 @@
 """Media files: hashes, names, and what MediaInfo says of their tracks."""
 
 import os
-from pathlib import Path
+import stat
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -60,8 +60,12 @@ def describe(
 
 def _digests(file: str | os.PathLike[str]) -> tuple[tuple[str, str, str], int]:
     try:
-        with Path(file).open("rb") as stream:
+        with open(os.fspath(file), "rb", opener=limits.open_without_waiting) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise InvalidInputError.of("file", "a regular file", os.fsdecode(file))
             return _digests_of_stream(stream)
+    except InvalidInputError:
+        raise
     except (OSError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InvalidInputError.of("file", f"a file that can be read ({reason})", repr(file)) from error

@@ -1,5 +1,6 @@
 """Opening a file: recognised, created, upgraded, or refused."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,9 @@ def connect(path: str, *, readonly: bool, timeout: float, immutable: bool = Fals
     uri = "file::memory:"
     if path != MEMORY:
         uri = f"{Path(path).as_uri()}?mode={'ro' if readonly else 'rwc'}{'&immutable=1' if immutable else ''}"
+        if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - microseconds of each opening
+            # SQLite would wait for a pipe for ever.
+            raise sqlite.not_ours_error(path, "it is no regular file")
     connection = sqlite3.connect(
         uri,
         uri=True,

@@ -58,6 +58,19 @@ class Program(click.Group):
             for each in section:
                 self.add_command(each)
 
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ANN401 - click's
+        """As click's, but nothing that was typed reaches a terminal as it is, and stdout may fail."""
+        terminal.prepare()
+        try:
+            with _failing(as_json=False):
+                code = super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.Abort:
+            code = _INTERRUPTED
+        except click.ClickException as error:
+            code = error.exit_code
+            _explain(error)
+        sys.exit(code or 0)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """The names, in the order of the sections."""
         return list(self.commands)
@@ -68,6 +81,17 @@ class Program(click.Group):
         for title, section in self._sections.items():
             with formatter.section(title):
                 formatter.write_dl([(f"{each.name:{widest}}", each.get_short_help_str(100)) for each in section])
+
+
+def _explain(error: click.ClickException) -> None:
+    message = error.format_message()
+    if "--json" in sys.argv:
+        terminal.complain_json({"code": "usage", "message": message, "details": {}})
+        return
+    context = getattr(error, "ctx", None)
+    if context:
+        message = f"{message} `{context.command_path} --help` shows how it is used."
+    terminal.complain(message)
 
 
 def command(

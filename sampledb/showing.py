@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import click
 
-from sampledb import SampleDB, views
+from sampledb import SampleDB, copying, views
 from sampledb.shell import SAMPLE, command, sample_named
 from sampledb.terminal import Answer, safe_lines
 
 _START: Final = click.option("--start", type=click.IntRange(min=0), default=0, help="Position of the first, from 0.")
 _LIMIT: Final = click.option("--limit", type=click.IntRange(min=0), default=0, help="At most so many; 0, for all.")
 # What SQLite takes as an integer.
+_LONGEST_ID: Final = 19
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
 
@@ -66,7 +67,7 @@ def function(db: SampleDB, sample: str, function_id: str, *, as_dot: bool) -> An
     sample_id = sample_named(db, sample).sample_id
     if function_id.lower().startswith("0x"):
         found = db.find_function(sample_id, function_id)
-    elif function_id.isdecimal():
+    elif function_id.isascii() and function_id.isdecimal() and len(function_id) <= _LONGEST_ID:
         found = db.get_function(sample_id, int(function_id))
     else:
         raise click.BadParameter("it is an id, or an address such as 0x401000.", param_hint="'FUNCTION'")
@@ -100,7 +101,7 @@ def search(db: SampleDB, text: Sequence[str], limit: int) -> Answer:
 
 @command("report corpus.sampledb 12 > 12.smda", "report corpus.sampledb 12 -o 12.smda")
 @SAMPLE
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this file.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this new file.")
 def report(db: SampleDB, sample: str, output: Path | None) -> Answer:
     """Print the SMDA report of a sample as it was given.
 
@@ -109,7 +110,8 @@ def report(db: SampleDB, sample: str, output: Path | None) -> Answer:
     found = db.get_report(sample_named(db, sample).sample_id)
     if output is None:
         return Answer(lambda: found, lambda _: [_compact(found)])
-    output.write_text(_compact(found), "ascii")
+    with copying.appearing(str(output)) as partial:
+        partial.write_text(_compact(found), "ascii")
     return views.written(output)
 
 

@@ -82,17 +82,12 @@ def _bytes(binary: bytes | bytearray | memoryview) -> bytes:
 
 def _read(path: str | os.PathLike[str]) -> bytes:
     try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
+        with open(path, "rb", opener=limits.open_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise InvalidInputError.of("binary", "a regular file", repr(path))
+                raise InvalidInputError.of("binary", "a regular file", os.fsdecode(path))
             return file.read(MAX_BYTES + 1)
     except InvalidInputError:
         raise
     except (OSError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InvalidInputError.of("binary", f"a file that can be read ({reason})", repr(path)) from error
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    # A pipe that nobody writes to would never open.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -7,10 +7,12 @@ a terminal to show something on; what goes to a pipe or to a program does withou
 
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 # What cannot move a cursor; the second is what some remote shells say.
 _DUMB: Final = {"dumb", "unknown"}
 ELLIPSIS: Final = "…"
+# Of a terminal that says it has none.
+_USUAL_WIDTH: Final = 80
 
 
 class Screen(NamedTuple):
@@ -86,6 +90,11 @@ def fit(text: str, width: int) -> str:
 
 def prepare() -> None:
     """Let no character stop the output, whatever encoding the locale asks for."""
+    for name in ("stdin", "stdout", "stderr"):
+        # Python has none where the shell has closed it.
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -97,7 +106,9 @@ def screen(stream: TextIO | None = None) -> Screen:
     if not stream.isatty() and not os.environ.get("FORCE_COLOR"):
         return Screen(None, _unpainted)
     console = _console(stream)
-    return Screen(console.width if stream.isatty() else None, _painted if _has_colors(console) else _unpainted)
+    return Screen(
+        console.width or _USUAL_WIDTH if stream.isatty() else None, _painted if _has_colors(console) else _unpainted
+    )
 
 
 def _console(stream: TextIO) -> "Console":
@@ -131,10 +142,10 @@ def write(lines: Iterable[str]) -> None:
     sys.stdout.flush()
 
 
-def complain(text: str) -> None:
-    """Print an error for people to stderr, one line."""
-    label = screen(sys.stderr).paint("Error:", "bold red")
-    sys.stderr.write(f"{label} {safe(text)}\n")
+def complain(text: str, label: str = "Error:") -> None:
+    """Print an error, or what else the label says, for people to stderr, one line."""
+    shown = screen(sys.stderr).paint(label, "bold red")
+    sys.stderr.write(f"{shown} {safe(text)}\n")
 
 
 def complain_json(error: dict[str, Any]) -> None:
@@ -144,7 +155,20 @@ def complain_json(error: dict[str, Any]) -> None:
 
 def _json(value: object) -> str:
     # Python indents slowly, and only people want it.
-    return json.dumps(value, indent=1 if sys.stdout.isatty() else None, default=_plain)
+    indent = 1 if sys.stdout.isatty() else None
+    try:
+        return json.dumps(value, indent=indent, default=_plain, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), indent=indent, default=_plain)
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """The same, with null for the infinities that a query may give, and JSON lacks."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(value: object) -> object:

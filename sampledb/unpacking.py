@@ -118,6 +118,11 @@ def is_report(name: str) -> bool:
     return not hidden and _REPORT_NAME.fullmatch(name) is not None
 
 
+def is_packed(head: bytes) -> bool:
+    """Whether a file that begins with these bytes is compressed, or a zip archive."""
+    return any(each.magic.match(head) for each in _FORMATS) or _ZIP.match(head) is not None
+
+
 def is_archive(path: str) -> bool:
     """Whether there is a zip archive at `path`; what cannot be read is none, nor is what could make us wait."""
     try:
@@ -183,6 +188,8 @@ def members(file: BinaryIO, name: str) -> list[Member]:
         raise InvalidInputError.in_file(name, f"is a damaged zip archive ({error}); make it again") from error
     if sum(member.packed for member in found) > size:
         raise InvalidInputError.in_file(name, "is a zip archive whose members overlap; do not trust it")
+    if found and min(member.offset for member in found) > 0:
+        raise InvalidInputError.in_file(name, "has something else before its zip archive; make it again")
     return [member for member in found if is_report(member.name)] or found
 
 

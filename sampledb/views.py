@@ -209,9 +209,9 @@ def families(screen: Screen, found: Mapping[str, int]) -> list[str]:
     return table(screen, _FAMILIES, ((str(count), family) for family, count in found.items()))
 
 
-def hits(screen: Screen, found: Iterable[Hit]) -> list[str]:
+def hits(screen: Screen, found: Sequence[Hit]) -> list[str]:
     """A table of what a search found, the best first."""
-    return table(screen, _HITS, map(_hit_row, found))
+    return table(screen, _HITS, map(_hit_row, found)) if found else ["Nothing was found."]
 
 
 def _hit_row(hit: Hit) -> Sequence[str]:
