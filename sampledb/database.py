@@ -227,9 +227,11 @@ class SampleDB(JobQueue):
         filters = _filters(family=family, tag=tag, name=name, extension=extension, is_library=is_library)
 
         def page_after(sample: Sample | None) -> list[Sample]:
-            after = {"after": sample.sample_id if sample else 0}
+            after = sample.sample_id if sample else 0
             with self._connections.reading() as connection:
-                return samples.select(connection, filters | after, limit=_PAGE)
+                page = samples.select(connection, filters | {"after": after}, limit=_PAGE)
+                _require_growth(after, page[-1].sample_id if page else None)
+            return page
 
         return _paged(page_after)
 
@@ -399,7 +401,9 @@ class SampleDB(JobQueue):
             begin = function.function_id + 1 if function else first
             limit = _PAGE_WITH_DISASSEMBLY if disassembly else _PAGE
             with self._connections.snapshot() as connection:
-                return functions.select(connection, begin, last, limit=limit, disassembly=disassembly)
+                page = functions.select(connection, begin, last, limit=limit, disassembly=disassembly)
+                _require_growth(begin - 1, page[-1].function_id if page else None)
+            return page
 
         return _paged(page_after)
 
@@ -468,9 +472,7 @@ class SampleDB(JobQueue):
         # Before a connection is taken: making them may run code of the caller's.
         bound = dict(params) if isinstance(params, Mapping) else tuple(params)
         with self._connections.querying() as connection:
-            cursor = connection.execute(sql, bound)
-            columns = [column for column, *_ in cursor.description or ()]
-            return [dict(zip(columns, row, strict=True)) for row in cursor]
+            return _rows(connection.execute(sql, bound))
 
     def check(self, *, deep: bool = False) -> list[Problem]:
         """What is wrong with the file; empty when it is whole. `deep` also reads, hashes and decodes every blob."""
@@ -495,7 +497,8 @@ class SampleDB(JobQueue):
             after: int | None = 0
             while after is not None:
                 with self._connections.writing() as connection:
-                    after = compact(connection, after)
+                    before, after = after, compact(connection, after)
+                    _require_growth(before, after)
         with self._connections.maintaining() as connection:
             connection.execute("VACUUM")
 
@@ -503,11 +506,22 @@ class SampleDB(JobQueue):
 _T = TypeVar("_T")
 
 
+def _rows(cursor: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - which of two modules it is of, the platform decides
+    columns = [column for column, *_ in cursor.description or ()]
+    return [dict(zip(columns, row, strict=True)) for row in cursor]
+
+
 def _paged(page_after: Callable[[_T | None], list[_T]]) -> Iterator[_T]:
     last = None
     while page := page_after(last):
         yield from page
         last = page[-1]
+
+
+def _require_growth(before: int, after: int | None) -> None:
+    """In a damaged tree, what comes after an id may be that id again: without end."""
+    if after is not None and after <= before:
+        raise CorruptFileError.of(f"after the id {before} comes {after}", "the tables")
 
 
 def _window(start: int, limit: int) -> tuple[int, int]:

@@ -69,10 +69,13 @@ def recognise(connection: Connection, path: str, *, readonly: bool) -> bool:
         state = _state(connection, path)
     if state != "current":
         _create_or_upgrade(connection, path, state, readonly=readonly)
-    fault = _cut_off(connection, path) or schema.fault(connection)
+    _refuse(_cut_off(connection, path) or schema.fault(connection))
+    return state != "current"
+
+
+def _refuse(fault: str) -> None:
     if fault:
         raise CorruptFileError.of(fault, "the file as a whole")
-    return state != "current"
 
 
 def _state(connection: Connection, path: str) -> str:
@@ -107,6 +110,8 @@ def _create_or_upgrade(connection: Connection, path: str, state: str, *, readonl
         if state == "empty" and path != MEMORY and _size(path):
             raise sqlite.not_ours_error(path, "another program's file")
         if state != "current":
+            # A trigger of a stranger's would see the migration.
+            _refuse(schema.planted(connection))
             schema.migrate(connection)
 
 

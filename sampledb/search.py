@@ -229,7 +229,9 @@ def compact(connection: Connection, steps: int) -> int | None:
         connection.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('merge', ?)", (pages,))  # noqa: S608
         # The command itself counts as one.
         worked |= connection.total_changes - before > 1
-    return steps + 1 if worked else None
+    # Damage must not make it endless: every step but the last writes pages, of which there are so many.
+    ((most,),) = connection.execute("PRAGMA page_count")
+    return steps + 1 if worked and steps < most else None
 
 
 # Checking
