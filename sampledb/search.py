@@ -22,6 +22,9 @@ _MAX_TRIGRAMS: Final = 16
 # How many texts that match are looked at closely: the shortest names, because those are matched best.
 _CANDIDATES: Final = 1000
 
+# Characters of a function's name that its index has; looking at megabytes of one would take seconds.
+_INDEXED: Final = 1000
+
 _SAMPLE_FIELDS: Final = ("name", "family", "version", "component", "tags", "notes")
 
 
@@ -140,7 +143,7 @@ def _samples(connection: Connection, terms: Sequence[str], limit: int) -> Iterat
 
 def _functions(connection: Connection, terms: Sequence[str], limit: int) -> Iterator[Hit]:
     """One function of every name that matches, before a second one of any: else `main` would be all there is."""
-    found = ((_score(name, terms), name) for (name,) in _matches(connection, _NAMES, terms, limit))
+    found = ((_score(name[:_INDEXED], terms), name) for (name,) in _matches(connection, _NAMES, terms, limit))
     names = sorted(found, key=lambda each: -each[0])
     if limit >= 0:
         names = names[:limit]

@@ -33,12 +33,12 @@ def _function(offset: int, name: str) -> dict[str, object]:
     return function(offset, {str(offset): block}, function_name=name)
 
 
-def page_size(content: bytes) -> int:
+def page_size(content: bytes | bytearray) -> int:
     """Bytes of a page, as the header says."""
     return int.from_bytes(content[16:18], "big")
 
 
-def kind(content: bytes, number: int) -> str:
+def kind(content: bytes | bytearray, number: int) -> str:
     """What a page is, counted from 1: `interior`, `leaf`, or `chain` for overflow and free pages."""
     size = page_size(content)
     first = content[(number - 1) * size + (100 if number == 1 else 0)]
