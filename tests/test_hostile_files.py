@@ -1,5 +1,6 @@
 """A stranger's file ends every call with an answer or an error of ours: no crash, no hang, no SQL of its author."""
 
+import hashlib
 import random
 import signal
 import sqlite3 as python_sqlite
@@ -8,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -18,6 +20,7 @@ from sampledb import CorruptFileError, codec, frames
 from tests import victim
 from tests.attacked import Attacked, Verdict
 from tests.raw import downgrade, raw
+from tests.strategies import function, report
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="bounds on memory are Linux's")
 
@@ -255,7 +258,50 @@ def test_values_of_any_kind_in_any_column(attacked: Attacked, own: Path, whole: 
     assert _try_values(attacked, own, whole, random.Random(1).sample(cells, 25)) > 15  # noqa: S311
 
 
+def test_an_error_that_is_kept_holds_no_lock(own: Path) -> None:
+    _with_value(own, "functions", "offset", "'text'")
+    with sampledb.open(own) as db, pytest.raises(CorruptFileError) as kept:
+        db.list_functions(1)
+    with sampledb.open(own, timeout=0.1) as db:
+        assert db.tag_sample(1, "not busy").tags[-1] == "not busy"
+    assert kept.value.code == "corrupt"
+    assert [each.name for each in own.parent.iterdir()] == [own.name]
+
+
+def test_a_value_that_no_code_of_ours_expects_is_damage(own: Path) -> None:
+    _with_value(own, "samples", "name", "NULL")
+    with sampledb.open(own) as db, pytest.raises(CorruptFileError, match="cannot be read") as raised:
+        db.add_media(sha256=hashlib.sha256(b"one").hexdigest())
+    assert raised.value.details["path"] == str(own)
+    assert isinstance(raised.value.__cause__, AttributeError)
+
+
 # Pages and bytes
+
+
+def test_a_message_of_no_text_is_damage(own: Path) -> None:
+    own.write_bytes(own.read_bytes().replace(b"CREATE VIEW function_list", b"CREATE V\xff\xffW function_list"))
+    with pytest.raises(CorruptFileError) as raised:
+        sampledb.open(own)
+    assert raised.value.details["path"] == str(own)
+
+
+def test_a_tree_that_leads_back_to_its_beginning_ends(attacked: Attacked, tmp_path: Path) -> None:
+    path = tmp_path / "looped.sampledb"
+    with sampledb.open(path) as db:
+        db.add_sample(report(*[function(16 * place, function_name=f"name {place}" * 9) for place in range(500)]))
+    looped = bytearray(path.read_bytes())
+    for table in ("disassembly", "functions"):
+        number = victim.roots(path)[table]
+        assert victim.kind(looped, number) == "interior"
+        root = (number - 1) * victim.page_size(looped)
+        first = root + int.from_bytes(looped[root + 12 : root + 14], "big")
+        looped[root + 8 : root + 12] = looped[first : first + 4]
+    verdict = survived(attacked.open(bytes(looped), calls=["compact"]), "looped")
+    assert verdict.calls["compact"] == "corrupt"
+    path.write_bytes(looped)
+    with sampledb.open(path) as db, pytest.raises(CorruptFileError):
+        assert len(list(islice(db.iter_functions(), 5000))) <= 1000
 
 
 def _flip(content: bytearray, chance: random.Random) -> None:

@@ -68,7 +68,7 @@ def changed(value: Any, chance: random.Random) -> Any:
     if not isinstance(value, dict | list) or not value or chance.random() < 0.1:
         return _another(value, chance)
     copy = value.copy()
-    place = chance.choice(list(copy)) if isinstance(copy, dict) else chance.randrange(len(copy))
+    place: Any = chance.choice(list(copy)) if isinstance(copy, dict) else chance.randrange(len(copy))
     if chance.random() < 0.75:
         copy[place] = changed(copy[place], chance)
     elif isinstance(copy, dict):
@@ -181,7 +181,7 @@ MANY = {
     "components": lambda: report(
         _with(metadata=_with()["metadata"] | {"strongly_connected_components": [[]] * _COUNT})
     ),
-    "unknown keys": lambda: report(function(0), **{f"x{place}": place for place in range(_COUNT * 4)}),
+    "unknown keys": lambda: report(function(0)) | {f"x{place}": place for place in range(_COUNT * 4)},
     "unknown keys of a function": lambda: report(_with(**{f"x{place}": place for place in range(_COUNT * 4)})),
     "brackets in text": lambda: report(_with(stringrefs={"0": "[{" * _COUNT * 20}), other="[[[" * _COUNT * 20),
     "lists": lambda: report(function(0), other=[[]] * _COUNT * 10),
@@ -214,7 +214,7 @@ def test_what_there_is_much_of_takes_time_in_proportion(memory: SampleDB, many: 
 
 
 #: What is refused, before it takes the memory that it would as Python objects, and the place it is refused at.
-TOO_MUCH = {
+TOO_MUCH: dict[str, dict[str, Any]] = {
     "$.statistics": {"statistics": {"a": "x" * (1 << 20)}},
     "$": {"other": [0] * (1 << 24)},
 }
