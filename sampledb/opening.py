@@ -39,6 +39,7 @@ def connect(path: str, *, readonly: bool, timeout: float, immutable: bool = Fals
         check_same_thread=False,  # the pool gives a connection to one thread at a time
     )
     try:
+        sqlite.harden(connection)
         for pragma in _PRAGMAS:
             connection.execute(pragma)
     except BaseException:
