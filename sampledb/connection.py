@@ -23,6 +23,7 @@ from sampledb.errors import (
     BusyError,
     ClosedError,
     CorruptFileError,
+    SampleDBError,
 )
 from sampledb.limits import MEMORY
 from sampledb.sqlite import WAL_IS_SAFE, sqlite3
@@ -61,10 +62,14 @@ class Connections:
         """A connection for one SELECT, which sees the file at one moment."""
         try:
             yield self._take()
-        except sqlite3.Error as error:
-            raise sqlite.translated(error, self.path, self.timeout) from error
-        except CorruptFileError as error:
-            error.details.setdefault("path", self.path)
+        except BaseException as error:
+            _abandon_cursors(error)
+            if isinstance(error, CorruptFileError):
+                error.details.setdefault("path", self.path)
+            if isinstance(error, sqlite.ERRORS):
+                raise sqlite.translated(error, self.path, self.timeout) from error
+            if isinstance(error, _MISREAD) and not isinstance(error, SampleDBError):
+                raise sqlite.damaged_error(self.path, f"a value cannot be read, {error!r}") from error
             raise
         finally:
             self._give_back()
@@ -105,13 +110,18 @@ class Connections:
         """A connection for SQL of the user's, which can read this file and do nothing else."""
         with self.reading() as connection:
             connection.set_authorizer(sqlite.authorize_reading)
+            # A view of a stranger's may have no end. Only where Python runs does Ctrl-C raise; SQLite then stops.
+            connection.set_progress_handler(_go_on, _OPCODES)
             try:
                 yield connection
             except (sqlite3.Error, sqlite3.Warning, ValueError, TypeError, OverflowError) as error:
+                if sqlite.code(error) == sqlite.INTERRUPT:
+                    raise KeyboardInterrupt from error
                 if sqlite.is_operational(error):
                     raise
                 raise sqlite.bad_sql_error(error) from error
             finally:
+                connection.set_progress_handler(None, 0)
                 connection.set_authorizer(None)
 
     def copy_to(self, path: str) -> None:
@@ -302,7 +312,7 @@ class Connections:
         """As in `reading`, which has this inside it because every call goes through there."""
         try:
             yield
-        except sqlite3.Error as error:
+        except sqlite.ERRORS as error:
             raise sqlite.translated(error, self.path, self.timeout) from error
         except CorruptFileError as error:
             error.details.setdefault("path", self.path)
@@ -317,6 +327,24 @@ def _roll_back(connection: Connection) -> None:
     if connection.in_transaction:
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
+
+
+def _go_on() -> int:
+    """What SQLite asks now and then; the answer is to go on, unless Python raises KeyboardInterrupt here."""
+    return 0
+
+
+def _abandon_cursors(error: BaseException | None) -> None:
+    """Forget the cursors of calls that an exception broke off.
+
+    A SELECT that is not at its end holds its lock, even when its connection is closed; and its cursor would live for
+    as long as somebody keeps the exception.
+    """
+    import traceback  # noqa: PLC0415 - only errors need it
+
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 def file_statistics(connection: Connection) -> dict[str, Any]:
@@ -339,9 +367,14 @@ def is_open(path: str) -> bool:
     return any(each.path == path and not each.closed for each in list(_all))
 
 
+# What our code raises when it meets values that none of our calls writes; theirs were checked before a connection.
+_MISREAD: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
 _all: "weakref.WeakSet[Connections]" = weakref.WeakSet()
 # Seconds that a fork waits for calls in other threads; one that takes longer costs the child this handle.
 _FORK_PATIENCE: Final = 60.0
+# How often, in steps of SQLite's machine, a query looks whether Ctrl-C was pressed: some milliseconds.
+_OPCODES: Final = 200_000
 # Two processes that close at the same moment keep each other from leaving one file; so they try again.
 _FAREWELLS: Final = 4
 _PAUSE: Final = 0.01

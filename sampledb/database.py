@@ -245,9 +245,11 @@ class SampleDB(JobQueue):
         filters = _filters(family=family, tag=tag, name=name, extension=extension, is_library=is_library)
 
         def page_after(sample: Sample | None) -> list[Sample]:
-            after = {"after": sample.sample_id if sample else 0}
+            after = sample.sample_id if sample else 0
             with self._connections.reading() as connection:
-                return samples.select(connection, filters | after, limit=_PAGE)
+                page = samples.select(connection, filters | {"after": after}, limit=_PAGE)
+                _require_growth(after, page[-1].sample_id if page else None)
+            return page
 
         return _paged(page_after)
 
@@ -418,7 +420,9 @@ class SampleDB(JobQueue):
             begin = function.function_id + 1 if function else first
             limit = _PAGE_WITH_DISASSEMBLY if disassembly else _PAGE
             with self._connections.snapshot() as connection:
-                return functions.select(connection, begin, last, limit=limit, disassembly=disassembly)
+                page = functions.select(connection, begin, last, limit=limit, disassembly=disassembly)
+                _require_growth(begin - 1, page[-1].function_id if page else None)
+            return page
 
         return _paged(page_after)
 
@@ -487,9 +491,7 @@ class SampleDB(JobQueue):
         # Before a connection is taken: making them may run code of the caller's.
         bound = dict(params) if isinstance(params, Mapping) else tuple(params)
         with self._connections.querying() as connection:
-            cursor = connection.execute(sql, bound)
-            columns = [column for column, *_ in cursor.description or ()]
-            rows = cursor.fetchall()
+            columns, rows = _answer(connection.execute(sql, bound))
         twice = next((column for column in columns if columns.count(column) > 1), None)
         if twice is not None:
             raise InvalidInputError.of("sql", "of columns with different names, by AS where need be", twice)
@@ -534,7 +536,8 @@ class SampleDB(JobQueue):
             after: int | None = 0
             while after is not None:
                 with self._connections.writing() as connection:
-                    after = compact(connection, after)
+                    before, after = after, compact(connection, after)
+                    _require_growth(before, after)
         with self._connections.maintaining() as connection:
             connection.execute("VACUUM")
 
@@ -542,11 +545,22 @@ class SampleDB(JobQueue):
 _T = TypeVar("_T")
 
 
+def _answer(cursor: Any) -> tuple[list[str], list[tuple[Any, ...]]]:  # noqa: ANN401 - of which module, the platform decides
+    """The names of the columns, and the rows."""
+    return [column for column, *_ in cursor.description or ()], cursor.fetchall()
+
+
 def _paged(page_after: Callable[[_T | None], list[_T]]) -> Iterator[_T]:
     last = None
     while page := page_after(last):
         yield from page
         last = page[-1]
+
+
+def _require_growth(before: int, after: int | None) -> None:
+    """In a damaged tree, what comes after an id may be that id again: without end."""
+    if after is not None and after <= before:
+        raise CorruptFileError.of(f"after the id {before} comes {after}", "the tables")
 
 
 def _window(start: int, limit: int) -> tuple[int, int]:

@@ -39,6 +39,7 @@ import msgspec
 import xxhash
 from msgspec import UNSET
 
+from sampledb.codec import FRAME, MAX_BYTES
 from sampledb.columns import (
     TO_FIRST,
     TO_LAST,
@@ -50,13 +51,16 @@ from sampledb.columns import (
     lines,
     sizes,
 )
-from sampledb.smda import EMPTY, OPTIONAL, Function, absent, texts
+from sampledb.smda import EMPTY, OPTIONAL, OPTIONAL_METADATA, Function, absent, texts
 
 # A read decompresses and unpacks the whole frame: with 32 functions it takes 1.6 times as long, for 7 % less space;
 # with 64, 1.8 times for 10 %.
 FUNCTIONS: Final = 16
 # A frame ends early rather than make the reader of one function unpack megabytes of its neighbours.
 JSON_BYTES: Final = 256 * 1024
+
+# Only in text of so many characters it pays to count lines before they are cut.
+_LONG: Final = 1 << 20
 
 _Sliced = TypeVar("_Sliced", str, list[int], list[list[Any]])
 
@@ -76,31 +80,38 @@ class Row(NamedTuple):
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Column = TypeVar("_Column")
-# A forged frame must not make lists by the million out of a few bytes.
+# A forged frame must not make lists by the million out of a few bytes: nothing is longer than a function's JSON could
+# say, in which a number takes two bytes, a reference (`"0":[],`) or a block seven, an instruction twelve.
 _OfEach = Annotated[list[_Column], msgspec.Meta(max_length=FUNCTIONS)]
+_Instructions = Annotated[bytes, msgspec.Meta(max_length=MAX_BYTES[FRAME] // 12)]
+_Odd = Annotated[dict[int, bytes], msgspec.Meta(max_length=FUNCTIONS)]
+_Absent = Annotated[list[str], msgspec.Meta(max_length=len(OPTIONAL + OPTIONAL_METADATA))]
+_Mnemonics = Annotated[list[str], msgspec.Meta(max_length=256)]
+_Numbers = Annotated[list[_Column], msgspec.Meta(max_length=MAX_BYTES[FRAME] // 2)]
+_Entries = Annotated[list[_Column], msgspec.Meta(max_length=MAX_BYTES[FRAME] // 7)]
 
 
 class _Frame(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
     """What is in the bytes: each column of all functions. Odd functions have nothing in theirs."""
 
     rows_checksum: int
-    odd: dict[int, bytes]  # by position in the frame: JSON
-    absent: list[str]  # optional keys that no regular function of the frame has
-    num_instructions: _OfEach[list[_Count]]  # of each block
-    gaps: _OfEach[list[int]]  # from the end of the block before, or the offset, to each block's start
+    odd: _Odd  # by position in the frame: JSON
+    absent: _Absent  # optional keys that no regular function of the frame has
+    num_instructions: _OfEach[_Entries[_Count]]  # of each block
+    gaps: _OfEach[_Entries[int]]  # from the end of the block before, or the offset, to each block's start
     codes: str  # hex digits, one instruction a line, NUL between functions
-    mnemonics: list[str]  # those of the frame, each once
-    mnemonic_of: bytes  # of each instruction, its place in `mnemonics`
+    mnemonics: _Mnemonics  # those of the frame, each once
+    mnemonic_of: _Instructions  # of each instruction, its place in `mnemonics`
     operands: str  # like codes; those of a jump end in a mark instead of the address of a successor
     num_successors: _OfEach[bytes]  # of each block
-    successors: _OfEach[list[int]]  # positions of blocks, each relative to the one before
-    component_sizes: _OfEach[list[_Count]]  # empty when every component is one block
-    components: _OfEach[list[int]]  # like successors
-    inrefs: _OfEach[list[int]]  # each relative to the one before, the first to the offset
-    outref_addresses: _OfEach[list[int]]  # likewise
+    successors: _OfEach[_Numbers[int]]  # positions of blocks, each relative to the one before
+    component_sizes: _OfEach[_Numbers[_Count]]  # empty when every component is one block
+    components: _OfEach[_Numbers[int]]  # like successors
+    inrefs: _OfEach[_Numbers[int]]  # each relative to the one before, the first to the offset
+    outref_addresses: _OfEach[_Entries[int]]  # likewise
     # Relative to the address; a list where they are not exactly one; 0 for the one that the operands there name.
-    outref_targets: _OfEach[list[int | list[int]]]
-    apiref_addresses: _OfEach[list[int]]  # like inrefs
+    outref_targets: _OfEach[_Entries[int | list[int]]]
+    apiref_addresses: _OfEach[_Entries[int]]  # like inrefs
     apiref_names: str  # like codes
     measures: bytes  # JSON, in which floats take the digits they have
     texts: _OfEach[tuple[bytes, bytes]]  # `architecture_metadata` and `stringrefs` as JSON; empty when all are {}
@@ -286,6 +297,8 @@ class _Reader:
         self._frame = frame
         self._position = first - 1
         self._instruction = sum(map(sum, frame.num_instructions[:first]))
+        if max(len(frame.codes), len(frame.operands)) > _LONG:
+            _refuse_lines(frame)
         self._codes = frame.codes.split("\0")
         self._operands = frame.operands.split("\0")
         self._names = frame.apiref_names.split("\0")
@@ -362,6 +375,13 @@ class _Reader:
             "strongly_connected_components": _slices(components, sizes) if sizes else [[start] for start in components],
             "tfidf": tfidf,
         }
+
+
+def _refuse_lines(frame: _Frame) -> None:
+    """Before text is split: a line takes a byte, and its place in a list eight."""
+    for text in (frame.codes, frame.operands):
+        if text.count("\n") + text.count("\0") > len(frame.mnemonic_of):
+            raise FrameError("there are more lines than instructions")
 
 
 def _sums(first: int, differences: list[int]) -> list[int]:

@@ -43,9 +43,12 @@ def connect(path: str, *, readonly: bool, timeout: float, immutable: bool = Fals
         check_same_thread=False,  # the pool gives a connection to one thread at a time
     )
     try:
-        # Else SQLite would refuse a file that is cut off, or has one bad entry in its schema, as a whole.
-        tolerance = ("PRAGMA writable_schema = ON",) if damaged else ()
-        for pragma in tolerance + _PRAGMAS:
+        if damaged:
+            # Else SQLite would refuse a file that is cut off, or has one bad entry in its schema, as a whole.
+            connection.execute("PRAGMA writable_schema = ON")
+        else:
+            sqlite.harden(connection)
+        for pragma in _PRAGMAS:
             connection.execute(pragma)
     except BaseException:
         connection.close()
@@ -75,10 +78,13 @@ def recognise(connection: Connection, path: str, *, readonly: bool) -> bool:
         state = _state(connection, path)
     if state != "current":
         _create_or_upgrade(connection, path, state, readonly=readonly)
-    fault = _cut_off(connection, path) or schema.fault(connection)
+    _refuse(_cut_off(connection, path) or schema.fault(connection))
+    return state != "current"
+
+
+def _refuse(fault: str) -> None:
     if fault:
         raise CorruptFileError.of(fault, "the file as a whole")
-    return state != "current"
 
 
 def _state(connection: Connection, path: str) -> str:
@@ -113,6 +119,8 @@ def _create_or_upgrade(connection: Connection, path: str, state: str, *, readonl
         if state == "empty" and path != MEMORY and _size(path):
             raise sqlite.not_ours_error(path, "another program's file")
         if state != "current":
+            # A trigger of a stranger's would see the migration.
+            _refuse(schema.planted(connection))
             schema.migrate(connection)
 
 

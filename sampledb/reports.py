@@ -6,7 +6,7 @@ be missing, `null` or unknown, and is kept. Sources of the rules: SMDA for the f
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -15,6 +15,11 @@ from msgspec import Raw
 from sampledb import codec, documents, limits, xcfg
 from sampledb.errors import CorruptFileError, InvalidInputError
 from sampledb.xcfg import FunctionRow
+
+# SMDA writes some hundred.
+MAX_VALUES: Final = 1 << 24
+# Every Sample carries them; SMDA's take some hundred bytes.
+MAX_STATISTICS: Final = 1 << 20
 
 _T = TypeVar("_T")
 _Unsigned = Annotated[int, msgspec.Meta(ge=0)]
@@ -105,12 +110,21 @@ def read(source: object, overrides: dict[str, Any] | None = None) -> Report:
     if functions is None:
         raise InvalidInputError.in_report("$.xcfg", "is missing")
     header = _unparse(members)
+    _refuse_excess(members, header)
     documents.refuse_duplicates(header, "$")
     rows, frames = xcfg.read(documents.members(functions, "$.xcfg"))
     fields = _header_fields(documents.typed(_parse_header, header, "$"), overrides or {}, rows)
+    return Report(**fields, header=codec.encode(codec.JSON, header), functions=rows, frames=frames)
+
+
+def _refuse_excess(members: Mapping[str, Raw], header: bytes) -> None:
+    """Before it becomes Python objects, which are thirty times as large at worst."""
     if len(header) > codec.MAX_BYTES[codec.JSON]:
         raise InvalidInputError.in_report("$", f"holds over {codec.MAX_BYTES[codec.JSON]} bytes besides its functions")
-    return Report(**fields, header=codec.encode(codec.JSON, header), functions=rows, frames=frames)
+    if header.count(b",") > MAX_VALUES:
+        raise InvalidInputError.in_report("$", f"holds over {MAX_VALUES} values besides its functions")
+    if len(memoryview(members.get("statistics", b""))) > MAX_STATISTICS:
+        raise InvalidInputError.in_report("$.statistics", f"is longer than {MAX_STATISTICS} bytes")
 
 
 def sha256_of(content: bytes) -> str | None:

@@ -14,6 +14,7 @@ opening a file finds it without a query. Never change a released step: add one.
 """
 
 import functools
+import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -222,6 +223,16 @@ _SEARCH: Final = (
 )
 _ALL: Final = _STORE + _QUEUE + _SEARCH
 
+_COMMENT_OR_QUOTED: Final = re.compile(r"""--[^\n]*|/\*.*?(?:\*/|\Z)|'[^']*'|"[^"]*"|`[^`]*`|\[[^\]]*\]""", re.DOTALL)
+# Keywords, which SQLite takes for nothing else unless they are quoted.
+_EXPRESSION: Final = re.compile(r"\b(?:CHECK|AS)\b|\bDEFAULT\s*\(", re.IGNORECASE)
+_COLUMN: Final = r"\s*\w+(?:\s+COLLATE\s+\w+)?(?:\s+(?:ASC|DESC))?\s*"
+_INDEX_OF_COLUMNS: Final = re.compile(
+    rf"CREATE (?:UNIQUE )?INDEX \w+\s+ON\s+\w+\s*\({_COLUMN}(?:,{_COLUMN})*\)\s*", re.IGNORECASE
+)
+# Names that SQLite, FTS5 and sqlite-utils read tables by.
+_RESERVED: Final = re.compile(r"_?sqlite_|(?:sample|function)_search", re.IGNORECASE)
+
 _FILL_SEARCH: Final = (
     "INSERT INTO sample_search (rowid, name, family, version, component, tags, notes) SELECT * FROM sample_texts",
     """
@@ -269,13 +280,36 @@ def migrate(connection: "sqlite3.Connection") -> None:
 
 
 def fault(connection: "sqlite3.Connection") -> str:
-    """What is wrong with the schema of a file that says it is of this version; `""` when nothing is.
-
-    Tables, views and indexes that others added do no harm. A trigger would run its author's SQL in our
-    transactions.
-    """
-    found = dict(connection.execute("SELECT sql, type FROM sqlite_schema WHERE sql IS NOT NULL"))
+    """What is wrong with the schema of a file that says it is of this version; `""` when nothing is."""
+    found = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_schema")}
     changed = next((statement for statement in _ALL if statement.strip() not in found), None)
     if changed is not None:
         return f"{' '.join(changed.split()[:3])} is missing or altered"
-    return "a trigger was added" if "trigger" in found.values() else ""
+    return planted(connection)
+
+
+def planted(connection: "sqlite3.Connection") -> str:
+    """What others added to the schema of a file, of any version, that would run their SQL; `""` for nothing.
+
+    Their tables, their views and indexes of columns of their tables do no harm: only who names them uses them.
+    Triggers, CHECK constraints, generated columns, indexes of expressions, and what takes the place of a table of
+    SQLite's would run in our transactions and in `check()`, for as long as their author likes.
+    """
+    own = {statement.strip() for statement in _ALL}
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_schema")
+    strange = next((row for row in rows if row[2] not in own and not _is_harmless(*row)), None)
+    return "" if strange is None else f"{strange[0]} {strange[1]} was added, which could run SQL of its author's"
+
+
+def _is_harmless(kind: object, name: object, sql: object) -> bool:
+    if sql is None:
+        return True  # the index of a UNIQUE or PRIMARY KEY
+    # SQLite reads what stands here as text, whatever type it has; a BLOB would look like none of these.
+    if not (isinstance(kind, str) and isinstance(name, str) and isinstance(sql, str)):
+        return False
+    tokens = _COMMENT_OR_QUOTED.sub(lambda found: " " if found[0][0] in "-/" else "quoted", sql)
+    if kind == "table":
+        return tokens.startswith("CREATE TABLE ") and not _EXPRESSION.search(tokens)
+    if kind == "index":
+        return _INDEX_OF_COLUMNS.fullmatch(tokens) is not None
+    return kind == "view" and tokens.startswith("CREATE VIEW ") and not _RESERVED.match(name)

@@ -29,6 +29,7 @@ VERSION: Final = sqlite3.sqlite_version
 # Primary result codes; the extended ones carry them in their low byte.
 BUSY: Final = {5, 6}
 _READONLY: Final = 8
+INTERRUPT: Final = 9
 _CANTOPEN: Final = 14
 _CORRUPT: Final = 11
 # SQLITE_READONLY_CANTINIT and _DIRECTORY; not _ROLLBACK, which a hot journal gives.
@@ -60,12 +61,26 @@ _DESCRIBING_PRAGMAS: Final = {
 }
 
 
+# What Python's module raises: MemoryError for SQLITE_NOMEM, and damaged text in a message may be no text.
+ERRORS: Final = (sqlite3.Error, UnicodeDecodeError, MemoryError)
+
+
 def wal_is_safe(version: tuple[int, ...]) -> bool:
     """Whether this SQLite has the fix for the WAL-reset bug, which could corrupt a file with two writers."""
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
 
 
 WAL_IS_SAFE: Final = wal_is_safe(sqlite3.sqlite_version_info)
+
+
+def harden(connection: sqlite3.Connection) -> None:
+    """Let no SQL write to the schema or to FTS5's tables, and no trigger run: a second wall, from Python 3.12 on.
+
+    Only Python's own module has the call; pysqlite3 has not.
+    """
+    if hasattr(connection, "setconfig"):
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)  # type: ignore[attr-defined]
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_TRIGGER, False)  # type: ignore[attr-defined]
 
 
 def code(error: BaseException) -> int:
@@ -84,7 +99,7 @@ def is_operational(error: BaseException) -> bool:
     return code(error) in _OPERATIONAL
 
 
-def translated(error: sqlite3.Error, path: str, timeout: float) -> SampleDBError:
+def translated(error: Exception, path: str, timeout: float) -> SampleDBError:
     """Our error for one of SQLite's."""
     primary = code(error)
     if primary in BUSY:
@@ -94,15 +109,21 @@ def translated(error: sqlite3.Error, path: str, timeout: float) -> SampleDBError
     if primary == _NOTADB:
         return not_ours_error(path, "it is no SQLite database")
     if primary == _CORRUPT or _is_bad_text(error):
-        details = {"what": str(error), "where": "pages", "path": path}
-        return CorruptFileError(f"{path} is damaged: {error}. check() says where.", details)
+        return damaged_error(path, str(error), "pages")
     reason = f"{error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
     return StorageError(f"{path}: {reason}.", {"path": path, "reason": reason})
 
 
 def _is_bad_text(error: BaseException) -> bool:
     # Python's module raises this one by itself, without a result code.
-    return isinstance(error, sqlite3.OperationalError) and "Could not decode to UTF-8" in str(error)
+    return isinstance(error, UnicodeDecodeError) or "Could not decode to UTF-8" in str(error)
+
+
+def damaged_error(path: str, what: str, where: str = "the tables") -> CorruptFileError:
+    """The error for what SQLite, or we, cannot make sense of."""
+    return CorruptFileError(
+        f"{path} is damaged: {what}. check() says where.", {"what": what, "where": where, "path": path}
+    )
 
 
 def busy_error(path: str, why: str, timeout: float) -> BusyError:
