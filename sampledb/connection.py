@@ -15,17 +15,10 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from sampledb import opening, sqlite
-from sampledb.errors import (
-    BusyError,
-    ClosedError,
-    CorruptFileError,
-    InvalidInputError,
-    StorageError,
-)
+from sampledb.errors import BusyError, ClosedError, CorruptFileError
 from sampledb.limits import MEMORY
 from sampledb.sqlite import WAL_IS_SAFE, sqlite3
 
@@ -49,6 +42,7 @@ class Connections:
         self._idle: list[Connection] = []
         # By thread, which has one at most: what an interrupt at the wrong moment left here, its next call finds.
         self._lent: dict[int, Connection | None] = {}
+        self._suspects: set[Connection] = set()
         self._is_forking = False
         self._is_lost = False
         self._changed = threading.Condition()
@@ -64,6 +58,7 @@ class Connections:
         try:
             yield self._take()
         except sqlite3.Error as error:
+            self._suspect(error)
             raise sqlite.translated(error, self.path, self.timeout) from error
         except CorruptFileError as error:
             error.details.setdefault("path", self.path)
@@ -116,32 +111,6 @@ class Connections:
             finally:
                 connection.set_authorizer(None)
 
-    def copy_to(self, path: str) -> None:
-        """Copy the database, as it is at one moment, to a new file, which appears when it is complete."""
-        # Imports a dozen modules that nothing else here needs.
-        import tempfile  # noqa: PLC0415
-
-        target = Path(path)
-        if target.exists():
-            raise InvalidInputError.of("path", "a path where no file is", path)
-        try:
-            handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
-            os.close(handle)
-        except OSError as error:
-            raise StorageError(f"{path}: {error.strerror}.", {"path": path, "reason": str(error)}) from error
-        partial = Path(name)
-        try:
-            # Inside a transaction, or the copy would wait for a writer without end.
-            with self.snapshot() as connection:
-                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-                _copy(connection, partial)
-            if self.path != MEMORY:
-                # As readable as the original; a temporary file is for its owner alone.
-                partial.chmod(Path(self.path).stat().st_mode & 0o777)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
-
     def close(self) -> None:
         """Close all connections; those that other threads are using, as soon as they give them back."""
         with self._changed:
@@ -170,10 +139,28 @@ class Connections:
             self._require_open()
             connection = self._lent.get(thread) or (self._idle.pop() if self._idle else None)
             self._lent[thread] = connection
-        if connection is None:
-            connection = self._lent[thread] = self._connect()
+        if connection is None or connection in self._suspects:
+            connection = self._lent[thread] = self._renewed(connection)
         _roll_back(connection)
         return connection
+
+    def _suspect(self, error: sqlite3.Error) -> None:
+        """Have the next call that gets this thread's connection open another: the failure may be the connection's.
+
+        SQLite opens a file read-only when it just has no descriptor left, and a rollback that failed stays with
+        its connection; the file may have recovered.
+        """
+        connection = self._lent.get(threading.get_ident())
+        if connection is not None and self.path != MEMORY and sqlite.is_failure(error):
+            self._suspects.add(connection)
+
+    def _renewed(self, connection: Connection | None) -> Connection:
+        """A new connection in place of one that is suspected, if there is one."""
+        new = self._connect()
+        if connection is not None:
+            self._suspects.discard(connection)
+            connection.close()
+        return new
 
     @property
     def _patience(self) -> float | None:
@@ -215,6 +202,7 @@ class Connections:
                 for connection in self._idle:
                     connection.close()
                 self._idle = []
+                self._suspects.clear()
                 self._journal_is_set = False
         except BaseException:
             self._is_forking = False
@@ -307,10 +295,18 @@ class Connections:
     def _leave_one_file(self, connection: Connection) -> None:
         for _ in range(_FAREWELLS):
             if self._switch_journal(connection, "delete"):
+                self._remove_dead_journal(connection)
                 return
             # Others still use the file, perhaps just to close it too; it should be complete without its WAL anyway.
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             time.sleep(_PAUSE * os.urandom(1)[0] / 255)
+
+    def _remove_dead_journal(self, connection: Connection) -> None:
+        """Remove the journal of a process that died before it changed the file: the next write is long to come."""
+        if os.path.exists(self.path + "-journal"):  # noqa: PTH110 - as _has_wal
+            # Not by its name: this way SQLite takes the lock under which no other process has one.
+            self._switch_journal(connection, "persist")
+            self._switch_journal(connection, "delete")
 
     # Errors
 
@@ -334,16 +330,6 @@ def _roll_back(connection: Connection) -> None:
     if connection.in_transaction:
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
-
-
-def _copy(connection: Connection, path: Path) -> None:
-    copy = sqlite3.connect(path, isolation_level=None)
-    try:
-        connection.backup(copy)
-        # The copy of a file in WAL mode says so in its header, and would be of no use on read-only media.
-        copy.execute("PRAGMA journal_mode = DELETE")
-    finally:
-        copy.close()
 
 
 def file_statistics(connection: Connection) -> dict[str, Any]:

@@ -23,7 +23,7 @@ FLOORS = [
     {"database"},
     {"checks", "queueing"},
     {"handle", "ingesting", "running"},
-    {"packing", "storing", "workers"},
+    {"copying", "packing", "storing", "workers"},
     {"functions", "jobs", "samples"},
     {"search"},
     {"connection", "media", "reports", "submissions"},
