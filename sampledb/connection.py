@@ -139,8 +139,14 @@ class Connections:
             self._require_open()
             connection = self._lent.get(thread) or (self._idle.pop() if self._idle else None)
             self._lent[thread] = connection
-        if connection is None or connection in self._suspects:
-            connection = self._lent[thread] = self._renewed(connection)
+        if connection is not None and connection in self._suspects:
+            # Before another is opened, which would share with it the memory beside a WAL, read-only as it may be.
+            self._lent[thread] = None
+            self._suspects.discard(connection)
+            connection.close()
+            connection = None
+        if connection is None:
+            connection = self._lent[thread] = self._connect()
         _roll_back(connection)
         return connection
 
@@ -153,14 +159,6 @@ class Connections:
         connection = self._lent.get(threading.get_ident())
         if connection is not None and self.path != MEMORY and sqlite.is_failure(error):
             self._suspects.add(connection)
-
-    def _renewed(self, connection: Connection | None) -> Connection:
-        """A new connection in place of one that is suspected, if there is one."""
-        new = self._connect()
-        if connection is not None:
-            self._suspects.discard(connection)
-            connection.close()
-        return new
 
     @property
     def _patience(self) -> float | None:
