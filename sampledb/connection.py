@@ -15,16 +15,10 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
-from sampledb import copying, opening, sqlite
-from sampledb.errors import (
-    BusyError,
-    ClosedError,
-    CorruptFileError,
-    SampleDBError,
-)
+from sampledb import opening, sqlite
+from sampledb.errors import BusyError, ClosedError, CorruptFileError, SampleDBError
 from sampledb.limits import MEMORY
 from sampledb.sqlite import WAL_IS_SAFE, sqlite3
 
@@ -48,6 +42,7 @@ class Connections:
         self._idle: list[Connection] = []
         # By thread, which has one at most: what an interrupt at the wrong moment left here, its next call finds.
         self._lent: dict[int, Connection | None] = {}
+        self._suspects: set[Connection] = set()
         self._is_forking = False
         self._is_lost = False
         self._changed = threading.Condition()
@@ -67,6 +62,7 @@ class Connections:
             if isinstance(error, CorruptFileError):
                 error.details.setdefault("path", self.path)
             if isinstance(error, sqlite.ERRORS):
+                self._suspect(error)
                 raise sqlite.translated(error, self.path, self.timeout) from error
             if isinstance(error, _MISREAD) and not isinstance(error, SampleDBError):
                 raise sqlite.damaged_error(self.path, f"a value cannot be read, {error!r}") from error
@@ -124,17 +120,6 @@ class Connections:
                 connection.set_progress_handler(None, 0)
                 connection.set_authorizer(None)
 
-    def copy_to(self, path: str) -> None:
-        """Copy the database, as it is at one moment, to a new file, which appears when it is complete."""
-        with copying.appearing(path) as partial:
-            # Inside a transaction, or the copy would wait for a writer without end.
-            with self.snapshot() as connection:
-                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-                copying.copy(connection, partial)
-            if self.path != MEMORY:
-                # As readable as the original; a temporary file is for its owner alone.
-                partial.chmod(Path(self.path).stat().st_mode & 0o777)
-
     def close(self) -> None:
         """Close all connections; those that other threads are using, as soon as they give them back."""
         with self._changed:
@@ -163,10 +148,26 @@ class Connections:
             self._require_open()
             connection = self._lent.get(thread) or (self._idle.pop() if self._idle else None)
             self._lent[thread] = connection
+        if connection is not None and connection in self._suspects:
+            # Before another is opened, which would share with it the memory beside a WAL, read-only as it may be.
+            self._lent[thread] = None
+            self._suspects.discard(connection)
+            connection.close()
+            connection = None
         if connection is None:
             connection = self._lent[thread] = self._connect()
         _roll_back(connection)
         return connection
+
+    def _suspect(self, error: BaseException) -> None:
+        """Have the next call that gets this thread's connection open another: the failure may be the connection's.
+
+        SQLite opens a file read-only when it just has no descriptor left, and a rollback that failed stays with
+        its connection; the file may have recovered.
+        """
+        connection = self._lent.get(threading.get_ident())
+        if connection is not None and self.path != MEMORY and sqlite.is_failure(error):
+            self._suspects.add(connection)
 
     @property
     def _patience(self) -> float | None:
@@ -208,6 +209,7 @@ class Connections:
                 for connection in self._idle:
                     connection.close()
                 self._idle = []
+                self._suspects.clear()
                 self._journal_is_set = False
         except BaseException:
             self._is_forking = False
@@ -300,10 +302,18 @@ class Connections:
     def _leave_one_file(self, connection: Connection) -> None:
         for _ in range(_FAREWELLS):
             if self._switch_journal(connection, "delete"):
+                self._remove_dead_journal(connection)
                 return
             # Others still use the file, perhaps just to close it too; it should be complete without its WAL anyway.
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             time.sleep(_PAUSE * os.urandom(1)[0] / 255)
+
+    def _remove_dead_journal(self, connection: Connection) -> None:
+        """Remove the journal of a process that died before it changed the file: the next write is long to come."""
+        if os.path.exists(self.path + "-journal"):  # noqa: PTH110 - as _has_wal
+            # Not by its name: this way SQLite takes the lock under which no other process has one.
+            self._switch_journal(connection, "persist")
+            self._switch_journal(connection, "delete")
 
     # Errors
 

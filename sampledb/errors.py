@@ -180,6 +180,12 @@ class StorageError(SampleDBError, OSError):
 
     code = "storage"
 
+    @classmethod
+    def of_system(cls, path: str, error: OSError) -> "StorageError":
+        """The error for a file that the operating system cannot give."""
+        reason = error.strerror or str(error)
+        return StorageError(f"{path}: {reason}.", {"path": path, "reason": reason})
+
 
 class NotASampleDBError(StorageError):
     """The file is something else: no SQLite file, or another program's."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from sampledb import schema, sqlite
-from sampledb.errors import CorruptFileError, NewerFormatError
+from sampledb.errors import CorruptFileError, NewerFormatError, StorageError
 from sampledb.limits import MEMORY
 from sampledb.sqlite import sqlite3
 
@@ -138,6 +138,8 @@ def _size(path: str) -> int:
         return Path(path).stat().st_size
     except FileNotFoundError:
         return 0
+    except OSError as error:
+        raise StorageError.of_system(path, error) from error
 
 
 @contextmanager

@@ -99,6 +99,11 @@ def is_operational(error: BaseException) -> bool:
     return code(error) in _OPERATIONAL
 
 
+def is_failure(error: BaseException) -> bool:
+    """Whether the file could not be read or written, though nobody else held it."""
+    return code(error) in _OPERATIONAL - BUSY
+
+
 def translated(error: Exception, path: str, timeout: float) -> SampleDBError:
     """Our error for one of SQLite's."""
     primary = code(error)

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,28 @@ settings.register_profile(
 )
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+Record = Callable[[str, Mapping[str, int]], None]
+_records: list[dict[str, object]] = []
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Record:
+    """Keeps what a sweep has counted, to be shown when all is done."""
+    begun = time.monotonic()
+
+    def keep(what: str, counts: Mapping[str, int]) -> None:
+        seconds = round(time.monotonic() - begun)
+        _records.append({"sweep": what, **request.node.callspec.params, **counts, "seconds": seconds})
+
+    return keep
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the sweeps have counted, a JSON object each."""
+    for each in _records:
+        terminalreporter.write_line(json.dumps(each))
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 import sampledb
+from sampledb import sqlite
 from tests.strategies import function, report
 
 WRITER = """
 import sys
 import sampledb
+from sampledb import sqlite
 from tests.strategies import function, report
 
 db = sampledb.open(sys.argv[1])
@@ -73,3 +75,44 @@ def test_a_disk_that_is_full_changes_nothing(tmp_path: Path) -> None:
         assert db.stats().num_samples == 1
         assert db.check(deep=True) == []
         assert db.update_sample(1, notes="usable").notes == "usable"
+
+
+def test_a_connection_that_failed_is_not_used_again(tmp_path: Path) -> None:
+    """What was wrong may have been the connection's: a file that could be opened for reading only, by mischance."""
+    large = report(*(function(16 * each) for each in range(2000)), seed="b")
+    with sampledb.open(tmp_path / "full.sampledb") as db:
+        db.add_sample(report(function(1)))
+        with db._connections.reading() as connection:
+            connection.execute(f"PRAGMA max_page_count = {db.stats().file_bytes // 4096 + 1}")
+        with pytest.raises(sampledb.StorageError, match="full"):
+            db.add_sample(large)
+        assert db.add_sample(large).num_functions == 2000
+    assert [each.name for each in tmp_path.iterdir()] == ["full.sampledb"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 516])
+def test_a_journal_of_a_process_that_died_before_it_wrote_is_removed(path: Path, content: bytes) -> None:
+    before = path.read_bytes()
+    journal = path.with_name(f"{path.name}-journal")
+    journal.write_bytes(content)
+    with sampledb.open(path, readonly=True) as db:
+        assert db.get_sample(1).num_functions == 1
+    assert journal.exists()
+    with sampledb.open(path) as db:
+        assert db.get_sample(1).num_functions == 1
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == before
+
+
+def test_the_journal_of_a_writer_is_left_alone(path: Path) -> None:
+    # With the library that the store uses: POSIX locks of another one in the same process would not count.
+    writer = sqlite.sqlite3.connect(path, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("UPDATE samples SET notes = 'under way'")
+    with sampledb.open(path) as db:
+        assert db.get_sample(1).notes is None
+    assert path.with_name(f"{path.name}-journal").exists()
+    writer.execute("COMMIT")
+    writer.close()
+    with sampledb.open(path) as db:
+        assert db.get_sample(1).notes == "under way"
