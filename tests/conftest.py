@@ -30,13 +30,13 @@ _records: list[dict[str, object]] = []
 
 
 @pytest.fixture
-def record(request: pytest.FixtureRequest) -> Record:
+def record() -> Record:
     """Keeps what a sweep has counted, to be shown when all is done."""
     begun = time.monotonic()
 
     def keep(what: str, counts: Mapping[str, int]) -> None:
         seconds = round(time.monotonic() - begun)
-        _records.append({"sweep": what, **request.node.callspec.params, **counts, "seconds": seconds})
+        _records.append({"sweep": what, **counts, "seconds": seconds})
 
     return keep
 

@@ -120,6 +120,7 @@ class Bench:
     """As many workers as there are cores."""
 
     def __init__(self, journal: str, stack: ExitStack) -> None:
+        self.journal = journal
         # Nothing here needs a real disk: what a crash of the machine leaves is made from what was written.
         memory = Path("/dev/shm")  # noqa: S108 - a new folder in it
         folder = Path(
@@ -243,14 +244,14 @@ sweep = pytest.mark.sweep
 
 @sweep
 def test_a_process_may_be_killed_at_any_system_call(bench: Bench, record: Record) -> None:
-    record("kills", tried(bench, faults(bench, KILLS)))
+    record(f"kills, {bench.journal}", tried(bench, faults(bench, KILLS)))
 
 
 @sweep
 def test_any_system_call_may_fail(bench: Bench, record: Record) -> None:
-    record("errors", tried(bench, faults(bench, ERRORS)))
+    record(f"errors, {bench.journal}", tried(bench, faults(bench, ERRORS)))
 
 
 @sweep
 def test_the_power_may_be_cut_at_any_time(bench: Bench, record: Record) -> None:
-    record("power cuts", tried(bench, cuts(each=6, every=2)))
+    record(f"power cuts, {bench.journal}", tried(bench, cuts(each=6, every=2)))
