@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from itertools import count
 from typing import Any, Final, TypeVar
 
 from msgspec import UNSET, UnsetType
@@ -479,7 +480,7 @@ class SampleDB(JobQueue):
         """Run one SELECT of yours: the rows as dicts by column name. It can read this file and do nothing else.
 
         The tables are described by `python -m sampledb schema FILE`. Addresses and hashes are SQLite's signed
-        integers; `printf('0x%x', offset)` shows them unsigned.
+        integers; `printf('0x%x', offset)` shows them unsigned. Of columns of one name, the second is called `name:1`.
 
         Raises:
             InvalidInputError: The SQL does not run, or would do more than read.
@@ -492,9 +493,6 @@ class SampleDB(JobQueue):
         bound = dict(params) if isinstance(params, Mapping) else tuple(params)
         with self._connections.querying() as connection:
             columns, rows = _answer(connection.execute(sql, bound))
-        twice = next((column for column in columns if columns.count(column) > 1), None)
-        if twice is not None:
-            raise InvalidInputError.of("sql", "of columns with different names, by AS where need be", twice)
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def check(self, *, deep: bool = False) -> list[Problem]:
@@ -550,7 +548,12 @@ _T = TypeVar("_T")
 
 def _answer(cursor: Any) -> tuple[list[str], list[tuple[Any, ...]]]:  # noqa: ANN401 - of which module, the platform decides
     """The names of the columns, and the rows."""
-    return [column for column, *_ in cursor.description or ()], cursor.fetchall()
+    columns: dict[str, None] = {}
+    for column, *_ in cursor.description or ():
+        # As SQLite names the columns of a view or a table made of such a SELECT.
+        others = (f"{column}:{number}" for number in count(1))
+        columns[column if column not in columns else next(each for each in others if each not in columns)] = None
+    return list(columns), cursor.fetchall()
 
 
 def _paged(page_after: Callable[[_T | None], list[_T]]) -> Iterator[_T]:

@@ -101,3 +101,7 @@ def test_a_query_in_memory_is_as_safe() -> None:
         with pytest.raises(InvalidInputError):
             db.query("DELETE FROM samples")
         assert db.add_sample(report()).sample_id == 1
+
+
+def test_columns_of_one_name_are_all_there(one: SampleDB) -> None:
+    assert one.query("SELECT 1 AS a, 2 AS a, 3 AS b, 4 AS a") == [{"a": 1, "a:1": 2, "b": 3, "a:2": 4}]
