@@ -12,6 +12,7 @@ import select
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,7 @@ class Verdict(NamedTuple):
     death: str  # "" for a process that ended by itself
     peak: int  # bytes of memory
     left: list[str]  # what is in the folder besides the file
+    kept: str = ""  # where the file is, if it did harm
 
     @property
     def defects(self) -> list[str]:
@@ -48,7 +50,8 @@ class Verdict(NamedTuple):
         found = [f"{call}: {how}" for call, how in self.calls.items() if "\n" in how or how == "busy"]
         found += [self.death] if self.death else []
         strange = set(self.left) - {BYSTANDER, _COPY}
-        return found + [f"left behind: {name}" for name in sorted(strange) if not self.death]
+        found += [f"left behind: {name}" for name in sorted(strange) if not self.death]
+        return [*found, f"the file: {self.kept}"] if found else []
 
 
 class Attacked:
@@ -90,7 +93,16 @@ class Attacked:
         assert (home / BYSTANDER).read_text() == "untouched"
         assert os.listdir(self.folder) == ["home"]  # noqa: PTH208
         self.count += 1
-        return Verdict(outcomes, death, peak, sorted(set(os.listdir(home)) - {NAME}))  # noqa: PTH208
+        verdict = Verdict(outcomes, death, peak, sorted(set(os.listdir(home)) - {NAME}))  # noqa: PTH208
+        return verdict._replace(kept=_kept(content)) if verdict.defects else verdict
+
+
+def _kept(content: bytes) -> str:
+    """Where a file that did harm can be found: times and ids in it are others the next time."""
+    handle, name = tempfile.mkstemp(prefix="hostile-", suffix=".sampledb")
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    return name
 
 
 # In the server

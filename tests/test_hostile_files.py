@@ -31,7 +31,7 @@ PEAK = 256 * MIB
 FORGED_PEAK = 3 << 30
 
 # Files of a kind, in the long run.
-SWEPT = 250
+SWEPT = 200
 
 Change = Callable[[bytearray, random.Random], None]
 Tally = Callable[[str], None]

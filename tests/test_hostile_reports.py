@@ -18,6 +18,8 @@ Parsed = dict[str, dict[str, Any]]
 
 # Functions of each real report that are changed: what more would show, the first ones show sooner.
 FUNCTIONS = 6
+# Reports, in the long run.
+SWEPT = 3000
 # Seconds for a megabyte of any report on a slow machine. What takes longer is not in proportion to it.
 TIME = 15.0
 
@@ -154,13 +156,13 @@ def test_reports_by_the_thousand(
     memory: SampleDB, small: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored = 0
-    for seed in range(4000):
+    for seed in range(SWEPT):
         chance = random.Random(seed)  # noqa: S311 - it must be repeatable
         whole, other = chance.choice(small), json.dumps(chance.choice(small)).encode()
         data = dumped(changed(changed(whole, chance), chance)) if seed % 2 else spoiled(dumped(whole), other, chance)
         stored += refused_or_equal(memory, data)
     with capsys.disabled():
-        print(f"\n4000 reports changed: {stored} stored, {4000 - stored} refused", end=" ")  # noqa: T201
+        print(f"\n{SWEPT} reports changed: {stored} stored, {SWEPT - stored} refused", end=" ")  # noqa: T201
 
 
 # What could take more than its share
