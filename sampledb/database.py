@@ -480,8 +480,8 @@ class SampleDB(JobQueue):
         """Run one SELECT of yours: the rows as dicts by column name. It can read this file and do nothing else.
 
         The tables are described by `python -m sampledb schema FILE`. Addresses and hashes are SQLite's signed
-        integers; `printf('0x%x', offset)` shows them unsigned. Of columns of one name, the second is called `name:1`. It
-        may take as long as it takes: Ctrl-C ends it.
+        integers; `printf('0x%x', offset)` shows them unsigned. Of columns of one name, the second is `name:1`. It may
+        take as long as it takes: Ctrl-C ends it.
 
         Raises:
             InvalidInputError: The SQL does not run, or would do more than read.
