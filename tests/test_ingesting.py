@@ -30,8 +30,13 @@ def many(number: int) -> Iterator[dict[str, Any]]:
 
 
 def workers_of(process: int) -> list[int]:
+    """The processes that pack reports for a process, which has others."""
     children = Path(f"/proc/{process}/task").glob("*/children")
-    return [int(child) for each in children for child in each.read_text().split()]
+    return [int(child) for each in children for child in each.read_text().split() if _packs(child)]
+
+
+def _packs(process: str) -> bool:
+    return b"sampledb.packing" in Path(f"/proc/{process}/cmdline").read_bytes()
 
 
 linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
