@@ -126,6 +126,9 @@ class Connections:
             self.closed = True
             idle, self._idle = self._idle, []
             self._changed.notify_all()
+        self._close_all(idle)
+
+    def _close_all(self, idle: list[Connection]) -> None:
         for connection in idle[1:]:
             connection.close()
         for connection in idle[:1]:
@@ -206,8 +209,9 @@ class Connections:
             self._idle += [left] if left else []
             self._changed.wait_for(lambda: not self._lent, timeout=_FORK_PATIENCE)
             if self.path != MEMORY:
-                for connection in self._idle:
-                    connection.close()
+                # As at the end: nobody may use this handle any more, and one file is to be left.
+                with suppress(SampleDBError):
+                    self._close_all(self._idle)
                 self._idle = []
                 self._suspects.clear()
                 self._journal_is_set = False

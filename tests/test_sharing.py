@@ -68,6 +68,18 @@ db.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform does not fork")
+def test_a_handle_that_is_not_used_after_a_fork_leaves_one_file_without_wal(path: Path) -> None:
+    with sampledb.open(path) as db:
+        db.update_sample(1, notes="written before")
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+    assert path.read_bytes()[18:20] == b"\1\1"
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform does not fork")
 def test_what_a_child_writes_stays_when_the_parent_closes_first(path: Path) -> None:
     program = f"""
 import os, sampledb
