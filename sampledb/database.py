@@ -497,7 +497,11 @@ class SampleDB(JobQueue):
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def check(self, *, deep: bool = False) -> list[Problem]:
-        """What is wrong with the file; empty when it is whole. `deep` also reads, hashes and decodes every blob."""
+        """What is wrong with the file; empty when it is whole.
+
+        `deep` also reads, hashes and decodes every blob, and makes the search indexes anew to compare them: about as
+        long as reading every report takes, some 0.2 ms a function.
+        """
         return checks.run(self._connections, deep=limits.flag("deep", deep))
 
     def backup(self, path: str | os.PathLike[str]) -> None:
