@@ -1,6 +1,7 @@
 """Opening a file: recognised, created, upgraded, or refused."""
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,8 +33,7 @@ def connect(path: str, *, readonly: bool, timeout: float, immutable: bool = Fals
     uri = "file::memory:"
     if path != MEMORY:
         uri = f"{Path(path).as_uri()}?mode={'ro' if readonly else 'rwc'}{'&immutable=1' if immutable else ''}"
-        if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - microseconds of each opening
-            # SQLite would wait for a pipe for ever.
+        if _is_strange(path):
             raise sqlite.not_ours_error(path, "it is no regular file")
     connection = sqlite3.connect(
         uri,
@@ -54,6 +54,14 @@ def connect(path: str, *, readonly: bool, timeout: float, immutable: bool = Fals
         connection.close()
         raise
     return connection
+
+
+def _is_strange(path: str) -> bool:
+    """Whether there is a pipe, for which SQLite would wait for ever; what cannot be looked at is left to SQLite."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - microseconds of each opening
+    except OSError:
+        return False
 
 
 def must_be_immutable(path: str, error: sqlite3.Error) -> bool:

@@ -62,6 +62,8 @@ DEFECTS: list[Case] = [
     {"operation": "recover and add", "call": "openat", "action": "error=EMFILE", "number": 4, "lasts": False},
     {"operation": "add", "call": "pwrite64", "action": KILL, "number": 3, "lasts": False},
     {"operation": "create", "call": "newfstatat", "action": "error=EIO", "number": 1, "lasts": False},
+    {"operation": "update", "call": "newfstatat", "action": "error=EIO", "number": 1, "lasts": False},
+    {"operation": "update", "call": "newfstatat", "action": "error=EIO", "number": 2, "lasts": False},
     {"operation": "back up", "call": "rename", "action": "error=EIO", "number": 1, "lasts": False},
     {"operation": "back up", "call": "chmod", "action": "error=EIO", "number": 1, "lasts": False},
     {"operation": "back up", "call": "unlink", "action": "error=EIO", "number": 1, "lasts": False},
