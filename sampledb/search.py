@@ -274,7 +274,8 @@ def _change(
         for statement in statements:
             connection.execute(statement, parameters)
     except sqlite3.Error as error:
-        if sqlite.code(error) not in sqlite.DISAGREEING:
+        # SQLite has ended the transaction where the disk failed, and nothing may be done outside of it.
+        if not sqlite.is_disagreement(error) or not connection.in_transaction:
             raise
         _fill(connection, *fill, parameters)
 

@@ -38,8 +38,8 @@ _NOTADB: Final = 26
 _NOMEM, _IOERR, _FULL, _PROTOCOL, _NOLFS = 7, 10, 13, 15, 22
 _OPERATIONAL: Final = BUSY | {_NOMEM, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _PROTOCOL, _NOLFS, _NOTADB}
 
-# What FTS5 says of an index that does not hold what it is told to remove, or holds what it is told to add.
-DISAGREEING: Final = {_CORRUPT, 19}
+# SQLITE_CONSTRAINT is the other one.
+_DISAGREEING: Final = {_CORRUPT, 19}
 
 # Authorizer actions.
 _PRAGMA: Final = 19
@@ -97,6 +97,11 @@ def lacks_shm(error: sqlite3.Error) -> bool:
 def is_operational(error: BaseException) -> bool:
     """Whether the file or the machine is at fault, rather than the SQL."""
     return code(error) in _OPERATIONAL
+
+
+def is_disagreement(error: BaseException) -> bool:
+    """Whether an index of FTS5 does not hold what it is told to remove, or holds what it is told to add."""
+    return code(error) in _DISAGREEING
 
 
 def is_failure(error: BaseException) -> bool:
