@@ -79,6 +79,7 @@ def _found(connections: Connections, part: Callable[[Connection], Iterator[Probl
 
 
 def _pages(connection: Connection) -> Iterator[Problem]:
+    search.refresh(connection)
     for (finding,) in connection.execute("PRAGMA integrity_check"):
         if finding != "ok":
             yield Problem(finding, "pages")

@@ -8,6 +8,7 @@ Each function name is indexed once, under the lowest `function_id` that has it; 
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import zip_longest
 from operator import attrgetter, itemgetter
 from typing import Any, Final, NamedTuple
@@ -307,6 +308,18 @@ def compact(connection: Connection, steps: int) -> int | None:
 
 
 # Checking
+
+
+def refresh(connection: Connection) -> None:
+    """Make FTS5 look at its indexes again: before SQLite checks them with what it remembers of them.
+
+    What another connection has merged since would be found to be damaged (as of SQLite 3.53). Only a query, and no
+    PRAGMA, asks whether there was a change.
+    """
+    for index, _ in (_ALL_SAMPLES, _ALL_NAMES):
+        # Damage that is there, the check will find.
+        with suppress(*sqlite.ERRORS):
+            connection.execute(f"SELECT 1 FROM {index} WHERE {index} MATCH '\"any\"' LIMIT 1").fetchall()  # noqa: S608
 
 
 def differences(connection: Connection) -> Iterator[Problem]:
