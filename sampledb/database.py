@@ -499,8 +499,8 @@ class SampleDB(JobQueue):
     def check(self, *, deep: bool = False) -> list[Problem]:
         """What is wrong with the file; empty when it is whole.
 
-        `deep` also reads, hashes and decodes every blob, and makes the search indexes anew to compare them: about as
-        long as reading every report takes, some 0.2 ms a function.
+        `deep` also reads, hashes and decodes every blob, and makes the search indexes anew to compare them: it takes
+        somewhat longer than reading every report.
         """
         return checks.run(self._connections, deep=limits.flag("deep", deep))
 

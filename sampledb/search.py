@@ -100,14 +100,14 @@ HAVING NOT EXISTS (
     WHERE earlier.name = functions.name AND earlier.name <> '' AND earlier.function_id < :first)"""
 _ADD_NAMES: Final = f"""
 INSERT INTO function_search (rowid, name)
-SELECT function_id, substr(name, 1, 1000) FROM ({_FIRST_OF_NAME})"""  # noqa: S608
+SELECT function_id, substr(name, 1, {_INDEXED}) FROM ({_FIRST_OF_NAME})"""  # noqa: S608
 _REMOVE_NAMES: Final = f"""
 INSERT INTO function_search (function_search, rowid, name)
-SELECT 'delete', function_id, substr(name, 1, 1000) FROM ({_FIRST_OF_NAME})"""  # noqa: S608
+SELECT 'delete', function_id, substr(name, 1, {_INDEXED}) FROM ({_FIRST_OF_NAME})"""  # noqa: S608
 # Behind :last there may be functions of the same names, of which the first ones now stand for them.
 _ADD_HEIRS: Final = f"""
 INSERT INTO function_search (rowid, name)
-SELECT heir, substr(name, 1, 1000)
+SELECT heir, substr(name, 1, {_INDEXED})
 FROM (SELECT name,
              (SELECT min(later.function_id)
               FROM functions AS later
@@ -117,11 +117,11 @@ WHERE heir IS NOT NULL"""  # noqa: S608
 
 # What an index must hold, all of it, or all but for what is about to change.
 _SOME_SAMPLES: Final = f"(rowid, {', '.join(_SAMPLE_FIELDS)}) SELECT * FROM sample_texts"  # noqa: S608
-_SOME_NAMES: Final = """(rowid, name)
-SELECT min(function_id), substr(name, 1, 1000)
+_SOME_NAMES: Final = f"""(rowid, name)
+SELECT min(function_id), substr(name, 1, {_INDEXED})
 FROM functions
-WHERE name <> '' {others}
-GROUP BY name"""
+WHERE name <> '' {{others}}
+GROUP BY name"""  # noqa: S608
 _ALL_SAMPLES: Final = ("sample_search", _SOME_SAMPLES)
 _OTHER_SAMPLES: Final = ("sample_search", f"{_SOME_SAMPLES} WHERE sample_id <> :sample")
 _ALL_NAMES: Final = ("function_search", _SOME_NAMES.format(others=""))
@@ -288,9 +288,8 @@ def _fill(connection: Connection, index: str, source: str, parameters: dict[str,
 
 def rebuild(connection: Connection) -> None:
     """Make the indexes anew, whatever they held."""
-    for index, fill in (_ALL_SAMPLES, _ALL_NAMES):
-        connection.execute(f"INSERT INTO {index} ({index}) VALUES ('delete-all')")  # noqa: S608
-        connection.execute(f"INSERT INTO {index} {fill}")
+    for fill in (_ALL_SAMPLES, _ALL_NAMES):
+        _fill(connection, *fill)
 
 
 def compact(connection: Connection, steps: int) -> int | None:
