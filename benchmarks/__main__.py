@@ -1,8 +1,8 @@
 """`python -m benchmarks`: what the store costs, beside the same work in bare `sqlite3` and beside its peers.
 
 Everything is measured in one run on one machine, the store and what it is compared with in turn. Files are warm (just
-written, in the page cache); commits are durable where the peer knows how. Writes `benchmarks/figures.json` and draws
-`benchmarks/figures.svg`; `python -m benchmarks.readme` puts them into the README.
+written, in the page cache); commits are durable where the peer knows how. Writes `benchmarks/report/figures.json` and
+draws `benchmarks/report/figures.svg`; `python -m benchmarks.report.readme` puts them into the README.
 """
 
 import argparse
@@ -14,8 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-import sampledb.sqlite
-from benchmarks import corpus, figures, growth, memory, peers, picture, store, tables
+import sampledb.store.sqlite
+from benchmarks import corpus, peers
+from benchmarks.report import figures, picture, tables
+from benchmarks.subjects import growth, memory, store
 
 _VERSIONS: Final = ("sampledb", "msgspec", "zstandard", "xxhash", "duckdb", "sqlite-utils", "smda")
 
@@ -44,7 +46,7 @@ def measure(paths: list[Path], folder: Path, functions: int) -> figures.Figures:
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         versions={
             "Python": platform.python_version(),
-            "SQLite": sampledb.sqlite.VERSION,
+            "SQLite": sampledb.store.sqlite.VERSION,
             **{name: version(name) for name in _VERSIONS},
         },
         corpus=figures.Corpus(len(paths), measured.functions, json_bytes),

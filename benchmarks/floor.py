@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import zstandard
 
-from sampledb.codec import signed
-from sampledb.sqlite import sqlite3
+from sampledb.format.codec import signed
+from sampledb.store.sqlite import sqlite3
 
 _SCHEMA = """
 CREATE TABLE samples (sample_id INTEGER PRIMARY KEY, sha256 TEXT UNIQUE, report BLOB);

@@ -9,7 +9,7 @@ from statistics import median, quantiles
 from time import perf_counter
 from typing import TypeVar
 
-from benchmarks.figures import Timing
+from benchmarks.report.figures import Timing
 
 _T = TypeVar("_T")
 

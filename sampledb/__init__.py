@@ -16,7 +16,7 @@ from sampledb.errors import (
     SampleDBError,
     StorageError,
 )
-from sampledb.gathering import FoundReport, find_reports, read_stream
+from sampledb.intake.finder import FoundReport, find_reports, read_stream
 from sampledb.model import (
     Function,
     FunctionId,

@@ -17,6 +17,7 @@ SampleDBError(Exception)             code              details
 The second base lets code that knows nothing of us catch what it means: `except ValueError`, `except OSError`.
 """
 
+import os
 from typing import Any, ClassVar, Self
 
 MAX_MESSAGE = 500
@@ -89,6 +90,8 @@ class InvalidInputError(SampleDBError, ValueError):
 
 def _repr(value: object) -> str:
     """`repr(value)` without paying for, or failing on, huge values."""
+    if isinstance(value, os.PathLike):
+        value = os.fsdecode(value)
     if isinstance(value, str | bytes | bytearray):
         return repr(value[:MAX_VALUE]) + ("…" if len(value) > MAX_VALUE else "")
     if isinstance(value, int) and value.bit_length() > MAX_INTEGER_BITS:
@@ -185,6 +188,12 @@ class StorageError(SampleDBError, OSError):
         """The error for a file that the operating system cannot give."""
         reason = error.strerror or str(error)
         return StorageError(f"{path}: {reason}.", {"path": path, "reason": reason})
+
+    @classmethod
+    def not_written(cls, path: str, error: Exception) -> "StorageError":
+        """Return the error for a new file that cannot be written."""
+        reason = getattr(error, "strerror", None) or str(error)
+        return StorageError(f"{path} could not be written: {reason}.", {"path": path, "reason": reason})
 
 
 class NotASampleDBError(StorageError):

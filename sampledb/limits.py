@@ -14,6 +14,10 @@ from typing import Any, Final
 
 from sampledb.errors import InvalidInputError
 
+# The largest report that SMDA can be expected to make of an image of its MAX_IMAGE_SIZE.
+MAX_REPORT: Final = 2 * 1024**3
+# A file to be disassembled: five times what SMDA loads.
+MAX_BINARY: Final = 512 * 1024**2
 MAX_U64: Final = 2**64 - 1
 # Larger ids cannot be in a file: SQLite counts no further.
 MAX_ID: Final = 2**63 - 1
@@ -289,8 +293,3 @@ _RULES: Final[dict[str, Callable[[Any], Any]]] = {
 def fields(values: Mapping[str, object], *, absent: object) -> dict[str, Any]:
     """Those values that are not `absent`, each by the rule of its field."""
     return {field: _RULES[field](value) for field, value in values.items() if value is not absent}
-
-
-def open_without_waiting(path: str, flags: int) -> int:
-    """An opener for open(): a pipe that nobody writes to would never open, and is no regular file."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

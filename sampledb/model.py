@@ -28,7 +28,7 @@ class Record(msgspec.Struct, frozen=True):
         return fields
 
     def _repr_html_(self) -> str:
-        from sampledb import pages  # noqa: PLC0415 - for notebooks only
+        from sampledb.render import html as pages  # noqa: PLC0415 - for notebooks only
 
         return pages.card(type(self).__name__, {field: getattr(self, field) for field in self.__struct_fields__})
 
@@ -64,7 +64,7 @@ class RecordList(list[R], Generic[R]):
 
 
 def _table(records: Collection[Record]) -> str:
-    from sampledb import pages  # noqa: PLC0415 - for notebooks only
+    from sampledb.render import html as pages  # noqa: PLC0415 - for notebooks only
 
     kind = type(next(iter(records), None))
     if not issubclass(kind, Record):
@@ -171,7 +171,7 @@ class Function(Record, frozen=True):
         Raises:
             InvalidInputError: The function came without its disassembly.
         """
-        from sampledb import graphs  # noqa: PLC0415 - the calls for tables of functions draw nothing
+        from sampledb.render import graph as graphs  # noqa: PLC0415 - the calls for tables of functions draw nothing
 
         return graphs.dot(self.disassembly)
 
@@ -182,12 +182,13 @@ class Function(Record, frozen=True):
             InvalidInputError: The function came without its disassembly.
             MissingExtraError: The extra `notebook` is not installed.
         """
-        from sampledb import graphs  # noqa: PLC0415 - as above
+        from sampledb.render import graph as graphs  # noqa: PLC0415 - as above
 
         return graphs.svg(self.disassembly)
 
     def _repr_html_(self) -> str:
-        from sampledb import graphs, pages  # noqa: PLC0415 - as above
+        from sampledb.render import graph as graphs  # noqa: PLC0415 - as above
+        from sampledb.render import html as pages  # noqa: PLC0415 - as above
 
         head = pages.card("Function", {field: getattr(self, field) for field in self._columns})
         return head if self.disassembly is None else head + graphs.html(self.disassembly)

@@ -4,7 +4,7 @@ import msgspec
 
 from benchmarks.corpus import renewed, sha256_of
 from sampledb import SampleDB
-from tests.test_reports import Parsed
+from tests.format.test_reports import Parsed
 
 
 def test_a_renewed_report_is_another_sample_with_other_hashes(db: SampleDB, parsed: Parsed) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from benchmarks import figures, readme
+from benchmarks.report import figures, readme
 from sampledb.cli import main
 
 ROOT = Path(__file__).parent.parent

@@ -1,0 +1,62 @@
+"""MCRIT's MemoryStorage as a peer. Run by `peers` in a virtual environment of its own; never imported.
+
+It keeps everything in the memory of one process and nothing on disk.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from mcrit.config.McritConfig import McritConfig
+from mcrit.storage.MemoryStorage import MemoryStorage
+from smda.common.SmdaReport import SmdaReport
+
+from benchmarks.peers.questions import Report, ask, read
+
+
+class Mcrit:
+    """Its own calls: what the server's API is made of, without the server."""
+
+    name = "MCRIT MemoryStorage"
+
+    def __init__(self) -> None:
+        self._storage = MemoryStorage(McritConfig())
+        self._ids: dict[tuple[str, int], int] = {}
+
+    def add(self, report: Report) -> object:
+        """From the JSON, as the server gets it."""
+        return self._storage.addSmdaReport(SmdaReport.fromDict(json.loads(report.json)))
+
+    def sample(self, sha256: str) -> object:
+        """Its entry."""
+        return self._storage.getSampleBySha256(sha256)
+
+    def functions(self, sha256: str) -> object:
+        """All entries; they come with their disassembly."""
+        return self._storage.getFunctionsBySampleId(self._storage.getSampleBySha256(sha256).sample_id)
+
+    def function(self, sha256: str, offset: int) -> object:
+        """By id, which is looked up outside of the measurement."""
+        return self._storage.getFunctionById(self._ids[sha256, offset], with_xcfg=True)
+
+    def report(self, sha256: str) -> object:
+        """Most of it was dropped."""
+        raise NotImplementedError
+
+    def prepare(self, reports: Sequence[Report]) -> None:
+        """Which id each function got."""
+        for report in reports:
+            sample_id = self._storage.getSampleBySha256(report.sha256).sample_id
+            for entry in self._storage.getFunctionsBySampleId(sample_id):
+                self._ids[report.sha256, entry.offset] = entry.function_id
+
+    def close(self) -> int | None:
+        """Nothing is on disk."""
+        return None
+
+
+if __name__ == "__main__":
+    reports = read([Path(line) for line in sys.stdin.read().splitlines()])
+    sys.stdout.buffer.write(msgspec.json.encode(ask(Mcrit(), reports)))

@@ -1,0 +1,124 @@
+"""The figures as text: what is printed, and what stands in the README."""
+
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from benchmarks.report.figures import Figures, Timing
+
+
+def text(figures: Figures) -> str:
+    """All tables."""
+    corpus = figures.corpus
+    head = (
+        f"{corpus.reports} reports, {corpus.functions:,} functions, {_mb(corpus.json_bytes)} of compact JSON\n"
+        f"{figures.machine}; {', '.join(f'{name} {version}' for name, version in figures.versions.items())}\n"
+        f"{figures.day}"
+    )
+    parts = [_rows, _sizes, _peers, _memory, _growth, _batch, _searching]
+    return "\n\n".join([head, *filter(None, (part(figures) for part in parts))])
+
+
+def _rows(figures: Figures) -> str:
+    lines = []
+    for row in figures.rows:
+        target = "" if row.target is None else f"{row.target:.2f}"
+        lines.append([row.name, *_times(row.ours), _time(row.floor.median), f"{row.ratio:.2f}", target])
+    ours, floor = figures.adding
+    lines.append(["functions added a second", f"{ours:,.0f}", "", "", f"{floor:,.0f}", f"{floor / ours:.2f}", "1.25"])
+    return _table(lines, ["", "median", "p90", "p99", "floor", "ratio", "target"])
+
+
+def _sizes(figures: Figures) -> str:
+    sizes, json_bytes = figures.sizes, figures.corpus.json_bytes
+    lines = [
+        ("file, closed, every index in it", sizes.file, "0.15"),
+        (f"after compact(), which took {sizes.compact_seconds:.0f} s", sizes.compact_file, "0.13"),
+        ("each report compressed with zstd -19", sizes.zstd_19, ""),
+        ("the floor's file", sizes.floor_file, ""),
+    ]
+    shares = [[name, _mb(size), f"{size / json_bytes:.3f}", target] for name, size, target in lines]
+    return _table(shares, ["", "size", "of the JSON", "target"])
+
+
+def _peers(figures: Figures) -> str:
+    lines = [
+        [
+            peer.name,
+            f"{peer.functions_per_second:,.0f}",
+            "-" if peer.file is None else f"{peer.file / figures.corpus.json_bytes:.3f}",
+            *map(_time, (peer.sample, peer.functions, peer.function)),
+            "-" if peer.report is None else _time(peer.report),
+        ]
+        for peer in figures.peers
+    ]
+    return _table(lines, ["", "functions/s in", "of the JSON", "sample", "functions", "function", "report"])
+
+
+def _memory(figures: Figures) -> str:
+    memory = figures.memory
+    lines = [
+        ["adding the corpus", _mb(memory.ours), f"the floor: {_mb(memory.floor)}"],
+        [
+            f"adding one report of {memory.largest_functions:,} functions",
+            _mb(memory.largest),
+            f"{memory.largest / memory.largest_json:.1f} times its JSON; target: 4",
+        ],
+        ["adding 1,000 reports", _mb(memory.after_1000), f"after 100 of them: {_mb(memory.after_100)}"],
+    ]
+    return _table(lines, ["peak memory", "", ""])
+
+
+def _growth(figures: Figures) -> str:
+    names = list(figures.growth[0].ratios)
+    lines = [
+        [
+            f"{step.functions:,}",
+            f"{step.file / 1e9:.2f} GB",
+            *(f"{step.ratios[name]:.2f}" for name in names),
+            f"{step.adding:,.0f}",
+        ]
+        for step in figures.growth
+    ]
+    heads = [name.replace("get_sample_by_", "").replace("functions_with_", "") for name in names]
+    return _table(lines, ["functions", "file", *heads, "functions/s in"])
+
+
+def _batch(figures: Figures) -> str:
+    batch = figures.batch
+    if batch is None:
+        return ""
+    lines = [
+        ["submit_binary, run_jobs", f"{60 * batch.binaries / batch.ours:.0f}", f"{batch.ours / batch.smda:.2f}"],
+        ["SMDA's disassembleParallel", f"{60 * batch.binaries / batch.smda:.0f}", ""],
+    ]
+    return _table(lines, [f"{batch.binaries} binaries", "a minute", "time, target 1.05"])
+
+
+def _searching(figures: Figures) -> str:
+    found = figures.searching
+    if found is None:
+        return ""
+    lines = [
+        [f"search, {found.functions:,} function names", *_times(found.asking), "50 ms"],
+        ["adding, of its rate without the index", f"{found.adding:.2f}", "", "", "0.85"],
+        ["... where every function has a new name", f"{found.adding_named:.2f}", "", "", ""],
+    ]
+    return _table(lines, ["", "median", "p90", "p99", "target"])
+
+
+def _table(lines: Sequence[Sequence[str]], heads: Sequence[str]) -> str:
+    align = ["left", *["right"] * (len(heads) - 1)]
+    return str(tabulate(lines, heads, tablefmt="plain", disable_numparse=True, colalign=align))
+
+
+def _times(timing: Timing) -> list[str]:
+    return [_time(timing.median), _time(timing.p90), _time(timing.p99)]
+
+
+def _mb(size: float) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e6:.1f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.2f} ms"

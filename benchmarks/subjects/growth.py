@@ -1,0 +1,92 @@
+"""Growth: what a store of millions of functions costs beside one of a hundred thousand."""
+
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count, islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+import sampledb
+from benchmarks.corpus import renewed, sha256_of
+from benchmarks.measure import paired
+from benchmarks.report.figures import Growth
+from sampledb import Function, Sample, SampleDB
+
+SMALL: Final = 100_000
+PROBES: Final = 60
+LOOKUPS: Final = 1000
+
+
+def measure(paths: Sequence[Path], folder: Path, functions: int) -> list[Growth]:
+    """Grow a store to `functions` with real reports under new names, and stop on the way to compare."""
+    contents = [path.read_bytes() for path in paths if path.stat().st_size < 4_000_000]
+    stream = (renewed(content, number) for number in count(1) for content in contents)
+    found = []
+    with (
+        sampledb.open(folder / "small.sampledb") as small,
+        sampledb.open(folder / "large.sampledb") as large,
+    ):
+        _grow(small, stream, SMALL)
+        for size in _steps(functions):
+            rate = _grow(large, stream, size)
+            ratios = _compare(small, large, list(islice(stream, PROBES)))
+            file_bytes = large.stats().file_bytes
+            found.append(Growth(functions=large.stats().num_functions, file=file_bytes, ratios=ratios, adding=rate))
+            print(f"grown to {size:,} functions: {ratios}", file=sys.stderr)
+    return found
+
+
+def _steps(functions: int) -> list[int]:
+    """100,000, 300,000, a million, … up to `functions`."""
+    steps = [base * 10**exponent for exponent in range(5, 12) for base in (1, 3)]
+    return [step for step in steps if step < functions] + [functions]
+
+
+def _grow(db: SampleDB, stream: Iterator[bytes], functions: int) -> float:
+    """Add reports until there are that many functions; how many were added a second."""
+    before = now = db.stats().num_functions
+    seconds = 0.0
+    while now < functions:
+        report = next(stream)
+        start = perf_counter()
+        now += db.add_sample(report).num_functions
+        seconds += perf_counter() - start
+    return (now - before) / seconds if seconds else 0.0
+
+
+def _compare(small: SampleDB, large: SampleDB, reports: Sequence[bytes]) -> dict[str, float]:
+    """How many times the small store's time the large one takes; both are left as they were."""
+    ratios: dict[str, float] = {}
+
+    def compare(name: str, call: Callable[[SampleDB, Any], object], pairs: Sequence[tuple[Any, Any]]) -> None:
+        ours, theirs = paired(lambda pair: call(large, pair[0]), lambda pair: call(small, pair[1]), pairs)
+        ratios[name] = round(ours.median / theirs.median, 3)
+
+    samples = list(zip(_some(large), _some(small), strict=True))
+    compare("get_sample", lambda db, sample: db.get_sample(sample.sample_id), samples)
+    compare("get_sample_by_sha256", lambda db, sample: db.get_sample_by_sha256(sample.sha256), samples)
+    functions = [(_any_function(large, one), _any_function(small, other)) for one, other in samples]
+    compare("get_function", lambda db, each: db.get_function(each.sample_id, each.function_id), functions)
+    compare("functions_with_pic_hash", lambda db, each: db.functions_with_pic_hash(each.pic_hash or 1), functions)
+    compare("add_sample", lambda db, report: db.add_sample(report), [(report, report) for report in reports])
+    hashes = [sha256_of(report) for report in reports]
+    added = [
+        (large.get_sample_by_sha256(sha256).sample_id, small.get_sample_by_sha256(sha256).sample_id)
+        for sha256 in hashes
+    ]
+    compare("delete_sample", lambda db, sample_id: db.delete_sample(sample_id), added)
+    return ratios
+
+
+def _some(db: SampleDB) -> list[Sample]:
+    """Samples from anywhere in the store."""
+    chance = random.Random(0)  # noqa: S311 - the same choice in every run
+    ids = [row["sample_id"] for row in db.query("SELECT sample_id FROM samples")]
+    return [db.get_sample(chance.choice(ids)) for _ in range(LOOKUPS)]
+
+
+def _any_function(db: SampleDB, sample: Sample) -> Function:
+    ((function,),) = (db.list_functions(sample.sample_id, start=sample.num_functions // 2, limit=1).values(),)
+    return function

@@ -1,0 +1,66 @@
+"""A handle on one file: opened, closed, shared, sent to other processes."""
+
+import os
+import sys
+from typing import Any, Self
+from weakref import finalize
+
+from sampledb import limits
+from sampledb.errors import ClosedError, InvalidInputError
+from sampledb.store.connection import Connections
+
+
+class Handle:
+    """What every SampleDB is, whatever its calls do."""
+
+    def __init__(self, path: str | os.PathLike[str], *, readonly: bool = False, timeout: float = 5.0) -> None:
+        readonly = limits.flag("readonly", readonly)
+        timeout = limits.seconds("timeout", timeout)
+        self._connections = Connections(limits.path(path), readonly=readonly, timeout=timeout)
+        # Also at interpreter exit and when the handle is forgotten, so that one file is left and not three.
+        self._close = finalize(self, self._connections.close)
+        if "multiprocessing.util" in sys.modules:
+            # Workers of multiprocessing end without running what weakref.finalize would run at exit.
+            sys.modules["multiprocessing.util"].Finalize(self, self._connections.close, exitpriority=0)
+
+    def close(self) -> None:
+        """Give the file back; a second call does nothing. Calls after it raise ClosedError."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        if self.closed:
+            raise ClosedError("This SampleDB is closed.", {"path": self.path})
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "readonly" if self.readonly else "open"
+        return f"<SampleDB {self.path!r} {state}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.path == limits.MEMORY:
+            raise InvalidInputError.of(
+                "path", "a file to be pickled: a store in memory has nothing to reopen", limits.MEMORY
+            )
+        return _reopen, (type(self), self.path, self.readonly, self._connections.timeout)
+
+    @property
+    def path(self) -> str:
+        """The absolute path of the file, or `":memory:"`."""
+        return self._connections.path
+
+    @property
+    def readonly(self) -> bool:
+        """Whether the handle only reads."""
+        return self._connections.readonly
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close()` was called."""
+        return self._connections.closed
+
+
+def _reopen(kind: type[Handle], path: str, readonly: bool, timeout: float) -> Handle:  # noqa: FBT001 - what pickle calls
+    return kind(path, readonly=readonly, timeout=timeout)

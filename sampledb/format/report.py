@@ -1,0 +1,207 @@
+"""SMDA reports: from what users pass to checked structs, before any lock is taken, and back.
+
+What SMDA itself needs to load a report must be there (`SmdaReport.fromDict` in SMDA 5); everything else may
+be missing, `null` or unknown, and is kept. Sources of the rules: SMDA for the format, the contract for limits.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from sampledb import limits
+from sampledb.errors import CorruptFileError, InvalidInputError
+from sampledb.format import codec, xcfg
+from sampledb.format import strictjson as documents
+from sampledb.format.xcfg import FunctionRow
+
+# SMDA writes some hundred.
+MAX_VALUES: Final = 1 << 24
+# Every Sample carries them; SMDA's take some hundred bytes.
+MAX_STATISTICS: Final = 1 << 20
+
+_T = TypeVar("_T")
+_Unsigned = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A report that obeys every rule, ready to be stored; the overrides are applied.
+
+    Attributes:
+        header: The blob of the report's JSON without its `xcfg`.
+        functions: Rows for the table `functions`, in unsigned offset order.
+        frames: Each frame of disassembly with the position of its first function in `functions`.
+    """
+
+    sha256: str
+    md5: str
+    sha1: str
+    name: str
+    family: str
+    version: str
+    component: str
+    is_library: bool
+    architecture: str
+    bitness: int | None
+    base_addr: int
+    binary_size: int
+    binweight: float
+    smda_version: str
+    statistics: dict[str, Any]
+    header: bytes
+    functions: list[FunctionRow]
+    frames: list[tuple[int, bytes]]
+
+
+class _Metadata(msgspec.Struct):
+    family: str | None = None
+    version: str | None = None
+    component: str | None = None
+    filename: str | None = None
+    is_library: bool | None = None
+    binweight: float | None = None
+
+
+class _Header(msgspec.Struct):
+    """SMDA's required fields, and the optional ones that become columns."""
+
+    sha256: str
+    architecture: str
+    base_addr: _Unsigned | None
+    binary_size: _Unsigned | None
+    bitness: int | None
+    smda_version: str | None
+    code_areas: Raw
+    confidence_threshold: Raw
+    disassembly_errors: Raw
+    execution_time: Raw
+    identified_alignment: Raw
+    message: Raw
+    status: Raw
+    metadata: _Metadata | None = None
+    statistics: dict[str, Any] | None = None
+    md5: str | None = None
+    sha1: str | None = None
+
+
+class _Hash(msgspec.Struct):
+    sha256: str
+
+
+_unparse = msgspec.json.Encoder().encode
+_parse_object = msgspec.json.Decoder(dict[str, Any]).decode
+_parse_sha256 = msgspec.json.Decoder(_Hash).decode
+_parse_header = msgspec.json.Decoder(_Header).decode
+_DIGEST: Final = re.compile(r"[0-9a-fA-F]*")
+
+
+def parse_report(content: bytes, overrides: dict[str, Any] | None = None) -> Report:
+    """Return the checked report of JSON.
+
+    `overrides` holds values of `family`, `version`, `component`, `is_library` and `name` that win over the
+    report's own; those then need not obey the rules.
+
+    Raises:
+        InvalidInputError: The report is no JSON or breaks a rule; the error names the JSON path.
+    """
+    members = documents.members(documents.compact(content), "$")
+    functions = members.pop("xcfg", None)
+    if functions is None:
+        raise InvalidInputError.in_report("$.xcfg", "is missing")
+    header = _unparse(members)
+    _refuse_excess(members, header)
+    documents.refuse_duplicates(header, "$")
+    rows, frames = xcfg.read(documents.members(functions, "$.xcfg"))
+    fields = _header_fields(documents.typed(_parse_header, header, "$"), overrides or {}, rows)
+    return Report(**fields, header=codec.encode(codec.JSON, header), functions=rows, frames=frames)
+
+
+def _refuse_excess(members: Mapping[str, Raw], header: bytes) -> None:
+    """Before it becomes Python objects, which are thirty times as large at worst."""
+    if len(header) > codec.MAX_BYTES[codec.JSON]:
+        raise InvalidInputError.in_report("$", f"holds over {codec.MAX_BYTES[codec.JSON]} bytes besides its functions")
+    if header.count(b",") > MAX_VALUES:
+        raise InvalidInputError.in_report("$", f"holds over {MAX_VALUES} values besides its functions")
+    if len(memoryview(members.get("statistics", b""))) > MAX_STATISTICS:
+        raise InvalidInputError.in_report("$.statistics", f"is longer than {MAX_STATISTICS} bytes")
+
+
+def sha256_of(content: bytes) -> str | None:
+    """The SHA-256 that a report's JSON says it is of, at a glance; `None` where a closer look is needed."""
+    try:
+        return limits.sha256(_parse_sha256(content).sha256)
+    except (ValueError, RecursionError):
+        return None
+
+
+def join_report(header: bytes, functions: Iterable[tuple[int, dict[str, Any] | None]]) -> dict[str, Any]:
+    """The whole report again, from the content of its header blob and its functions by offset.
+
+    Raises:
+        CorruptFileError: The header is no report.
+    """
+    try:
+        report: dict[str, Any] = _parse_object(header)
+    except (ValueError, RecursionError) as error:
+        raise CorruptFileError.of(f"a report is no JSON: {error}", "reports") from error
+    report["xcfg"] = {str(offset): function for offset, function in functions}
+    return report
+
+
+def _checked(path: str, check: Callable[..., _T], *arguments: object) -> _T:
+    """`check(*arguments)`, a violation naming the place in the report."""
+    try:
+        return check(*arguments)
+    except InvalidInputError as error:
+        details = {**error.details, "path": path}
+        raise InvalidInputError(f"SMDA report, {path}: {error.message}", details) from error
+
+
+def _header_fields(header: _Header, overrides: dict[str, Any], rows: Sequence[FunctionRow]) -> dict[str, Any]:
+    metadata = header.metadata or _Metadata()
+
+    def labelled(field: str, own: str | None, check: Callable[..., str], *arguments: str) -> str:
+        if field in overrides:
+            return check(*arguments, overrides[field])
+        key = "filename" if field == "name" else field
+        return _checked(f"$.metadata.{key}", check, *arguments, own or "")
+
+    return {
+        "sha256": _checked("$.sha256", limits.sha256, header.sha256),
+        "md5": _digest("$.md5", header.md5, 32),
+        "sha1": _digest("$.sha1", header.sha1, 40),
+        "name": labelled("name", metadata.filename, limits.name),
+        "family": labelled("family", metadata.family, limits.family, "family"),
+        "version": labelled("version", metadata.version, limits.printable, "version"),
+        "component": labelled("component", metadata.component, limits.printable, "component"),
+        "is_library": limits.flag("is_library", overrides.get("is_library", bool(metadata.is_library))),
+        "architecture": _checked("$.architecture", limits.printable, "architecture", header.architecture),
+        "bitness": _bitness(header.bitness),
+        "base_addr": _checked("$.base_addr", limits.u64, "base_addr", header.base_addr or 0),
+        "binary_size": _checked("$.binary_size", limits.u64, "binary_size", header.binary_size or 0),
+        "binweight": _binweight(metadata.binweight, rows),
+        "smda_version": _checked("$.smda_version", limits.printable, "smda_version", header.smda_version or ""),
+        "statistics": _checked("$.statistics", limits.json_object, "statistics", header.statistics or {}),
+    }
+
+
+def _binweight(value: float | None, rows: Sequence[FunctionRow]) -> float:
+    total = sum(row.binweight for row in rows) if value is None else value
+    if not math.isfinite(total):
+        raise InvalidInputError.in_report("$.metadata.binweight", "must be finite")
+    return total
+
+
+def _bitness(value: int | None) -> int | None:
+    if value not in (32, 64, None):
+        raise InvalidInputError.in_report("$.bitness", f"must be 32, 64 or null, not {value}")
+    return value
+
+
+def _digest(path: str, value: str | None, length: int) -> str:
+    if value and (len(value) != length or not _DIGEST.fullmatch(value)):
+        raise InvalidInputError.in_report(path, f"must be {length} hex digits, or empty")
+    return (value or "").lower()

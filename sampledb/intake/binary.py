@@ -1,0 +1,84 @@
+"""Binaries that are submitted: from what users pass to a checked request, before any lock is taken."""
+
+import os
+from typing import NamedTuple
+
+from sampledb import limits
+from sampledb.errors import InvalidInputError
+from sampledb.files import open_regular
+from sampledb.limits import MAX_BINARY
+
+
+class Submission(NamedTuple):
+    """A checked request to disassemble a binary."""
+
+    sha256: str
+    binary: bytes
+    filename: str | None
+    family: str
+    version: str
+    is_dump: bool
+    base_addr: int
+    bitness: int
+    username: str
+    keep_binary: bool
+
+
+def read(
+    binary: object,
+    *,
+    filename: object,
+    family: object,
+    version: object,
+    is_dump: object,
+    base_addr: object,
+    bitness: object,
+    username: object,
+    keep_binary: object,
+) -> Submission:
+    """The checked request to disassemble bytes, or the file at a path, whose name is that of the sample.
+
+    Raises:
+        InvalidInputError: A value breaks a rule, or the file cannot be read.
+    """
+    # Loads OpenSSL, which nothing but jobs and media needs.
+    import hashlib  # noqa: PLC0415
+
+    content, found_name = _content(binary)
+    return Submission(
+        sha256=hashlib.sha256(content).hexdigest(),
+        filename=found_name if filename is None else limits.text("filename", filename, longest=limits.MAX_NAME),
+        family=limits.family("family", family),
+        version=limits.printable("version", version),
+        is_dump=limits.flag("is_dump", is_dump),
+        # As in MCRIT, a dump without an address begins at 0.
+        base_addr=0 if base_addr is None else limits.address("base_addr", base_addr),
+        bitness=limits.bitness(bitness),
+        username=limits.username(username),
+        keep_binary=limits.flag("keep_binary", keep_binary),
+        binary=content,
+    )
+
+
+def _content(binary: object) -> tuple[bytes, str | None]:
+    if isinstance(binary, bytes | bytearray | memoryview):
+        content, name = _bytes(binary), None
+    elif isinstance(binary, str | os.PathLike):
+        content, name = _read(binary), limits.name_of(binary)
+    else:
+        raise InvalidInputError.of("binary", "bytes or a path", binary)
+    if len(content) > MAX_BINARY:
+        raise InvalidInputError.of("binary", f"at most {MAX_BINARY} bytes long", f"{len(content)} bytes")
+    return content, name
+
+
+def _bytes(binary: bytes | bytearray | memoryview) -> bytes:
+    try:
+        return bytes(binary)
+    except (ValueError, BufferError) as error:
+        raise InvalidInputError.of("binary", f"bytes that can be read ({error})", repr(binary)) from error
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    with open_regular(path, "binary") as file:
+        return file.read(MAX_BINARY + 1)

@@ -1,0 +1,101 @@
+"""Media files: hashes, names, and what MediaInfo says of their tracks."""
+
+import os
+from typing import Any, BinaryIO, Final
+
+import msgspec
+
+from sampledb import limits
+from sampledb.errors import InvalidInputError
+from sampledb.files import open_regular
+
+_CHUNK_BYTES: Final = 1024 * 1024
+
+
+class Media(msgspec.Struct, frozen=True):
+    """Checked media metadata, ready to be stored.
+
+    Attributes:
+        given: Columns that the caller named: `name`, `extension`, `notes`.
+        found_name: The file's name, `""` without a file.
+        size: Bytes; 0 without a file.
+    """
+
+    sha256: str
+    md5: str
+    sha1: str
+    size: int
+    found_name: str
+    given: dict[str, str]
+    tags: tuple[str, ...]
+    media_info: dict[str, Any]
+
+
+def describe(
+    file: str | os.PathLike[str] | None,
+    *,
+    sha256: str | None,
+    given: dict[str, str],
+    tags: tuple[str, ...],
+    media_info: dict[str, Any] | None,
+) -> Media:
+    """What is known of a media file, which is read once as a stream, or of a SHA-256 alone; values are checked already.
+
+    Raises:
+        InvalidInputError: There is neither a file nor a hash, they disagree, or the file cannot be read.
+    """
+    if file is None:
+        if sha256 is None:
+            raise InvalidInputError.of("sha256", "given when there is no file", sha256)
+        digests, size, name = (sha256, "", ""), 0, given.get("name", "")
+    else:
+        digests, size = _digests(file)
+        name = limits.name_of(file)
+        if sha256 not in (None, digests[0]):
+            raise InvalidInputError.of("sha256", f"that of the file, {digests[0]}", sha256)
+        if media_info is None:
+            media_info = _tracks(file)
+    return Media(*digests, size, name, given, tags, media_info or {})
+
+
+def _digests(file: str | os.PathLike[str]) -> tuple[tuple[str, str, str], int]:
+    with open_regular(file, "file") as stream:
+        return _digests_of_stream(stream)
+
+
+def _digests_of_stream(stream: BinaryIO) -> tuple[tuple[str, str, str], int]:
+    # Loads OpenSSL, which nothing else here needs.
+    import hashlib  # noqa: PLC0415
+
+    # MD5 and SHA-1 are names that other tools know a file by, no protection.
+    hashes = (
+        hashlib.sha256(),
+        hashlib.md5(usedforsecurity=False),
+        hashlib.sha1(usedforsecurity=False),
+    )
+    size = 0
+    while chunk := stream.read(_CHUNK_BYTES):
+        size += len(chunk)
+        for digest in hashes:
+            digest.update(chunk)
+    sha256, md5, sha1 = (digest.hexdigest() for digest in hashes)
+    return (sha256, md5, sha1), size
+
+
+def _tracks(file: str | os.PathLike[str]) -> dict[str, Any]:
+    """MediaInfo's tracks under its own names, `{"tracks": [{"@type": "General", "Format": …}, …]}`.
+
+    Empty where MediaInfo is not installed, or can make nothing of the file.
+    """
+    try:
+        from pymediainfo import MediaInfo  # noqa: PLC0415 - an extra, and it loads a large library
+    except ImportError:
+        return {}
+    try:
+        # An absolute path, because MediaInfo opens URLs too. Without `full`, it leaves out where the file lies.
+        text = MediaInfo.parse(os.path.abspath(file), output="JSON", full=False, encoding_errors="replace")
+        found = limits.json_object("media_info", msgspec.json.decode(text))
+    except (OSError, RuntimeError, ValueError):
+        return {}
+    media = found.get("media") or {}
+    return {"tracks": media.get("track", [])}

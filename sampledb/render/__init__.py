@@ -1,0 +1,1 @@
+"""HTML and control-flow graphs of records."""

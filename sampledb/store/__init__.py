@@ -1,0 +1,1 @@
+"""The SQLite file: connections, schema, tables, care."""

@@ -1,0 +1,1 @@
+"""Check, back up and salvage a file."""

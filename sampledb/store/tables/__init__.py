@@ -1,0 +1,1 @@
+"""The tables: rows in, frozen structs out."""

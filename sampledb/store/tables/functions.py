@@ -1,0 +1,337 @@
+"""The tables `functions` and `disassembly`: rows and frames in, frozen Functions out.
+
+A sample's functions have consecutive ids in unsigned offset order, so a range of ids is a range of a sample,
+a page of it needs no sorting, and no index but the primary key.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, Final
+
+from sampledb import limits
+from sampledb.errors import CorruptFileError, InvalidInputError
+from sampledb.format import codec
+from sampledb.format import frame as frames
+from sampledb.format.codec import MASK
+from sampledb.format.xcfg import FunctionRow, block_range, derived_row
+from sampledb.model import Function, Problem
+from sampledb.store.connection import Connection
+from sampledb.store.sqlite import sqlite3
+from sampledb.store.tables import search
+
+_FIELDS: Final = [field for field in Function.__struct_fields__ if field != "disassembly"]
+_COLUMNS: Final = ", ".join(f'functions."{field}"' for field in _FIELDS)
+_RANGE: Final = f"SELECT {_COLUMNS} FROM functions WHERE function_id BETWEEN ? AND ? ORDER BY function_id LIMIT ?"  # noqa: S608
+
+# The frame that holds a function is the last one that begins at or before it.
+_FRAME_OF: Final = "SELECT max(first_function_id) FROM disassembly WHERE first_function_id <= "
+_ONE: Final = f"""
+SELECT {_COLUMNS}, disassembly.first_function_id, checksum, frame
+FROM functions LEFT JOIN disassembly ON disassembly.first_function_id = ({_FRAME_OF} functions.function_id)
+WHERE function_id = ?"""  # noqa: S608
+_FRAMES: Final = f"""
+SELECT first_function_id, checksum, frame
+FROM disassembly
+WHERE first_function_id BETWEEN coalesce(({_FRAME_OF} ?1), 1) AND ?2
+ORDER BY first_function_id"""  # noqa: S608
+
+_STORED: Final = ", ".join(f'"{field}"' for field in FunctionRow.__struct_fields__)
+_ROWS: Final = f"SELECT {_STORED} FROM functions WHERE function_id BETWEEN ? AND ? ORDER BY function_id"  # noqa: S608
+_INSERT: Final = f"""
+INSERT INTO functions (function_id, sample_id, {_STORED})
+VALUES (?, ?, {", ".join("?" * len(FunctionRow.__struct_fields__))})"""  # noqa: S608
+
+# What compact() holds in one transaction: a few megabytes, some seconds of work.
+_FRAMES_AT_ONCE: Final = 256
+_SOME_FRAMES: Final = """
+SELECT first_function_id, checksum, frame
+FROM disassembly
+WHERE first_function_id > ?
+ORDER BY first_function_id
+LIMIT ?"""
+
+# Addresses are compared as the signed integers they are stored as; where only one of the two has the top bit, as
+# floats, with room for their rounding. The largest distance stands for all that are larger.
+_AROUND: Final = """
+SELECT function_id, sample_id, "offset"
+FROM functions
+WHERE function_id BETWEEN :first AND :last
+  AND CASE WHEN (:address < 0) = ("offset" < 0)
+      THEN :address - "offset" BETWEEN -bytes_before AND bytes_after
+      ELSE max(bytes_before, bytes_after) = 9223372036854775807 OR max(bytes_before, bytes_after) + 8192.0
+           >= abs("offset" - :address + 18446744073709551616.0 * (("offset" < 0) - (:address < 0)))
+      END"""
+
+# Reading
+
+
+def select(
+    connection: Connection, first: int, last: int, *, limit: int = -1, disassembly: bool = False
+) -> list[Function]:
+    """The functions with ids from `first` to `last`, both inclusive, in id order; at most `limit` if not negative."""
+    functions = _functions(connection.execute(_RANGE, (first, last, limit)))
+    return _with_disassembly(connection, functions) if disassembly and functions else functions
+
+
+def get(connection: Connection, sample_id: int, function_id: int) -> Function | None:
+    """A function of a sample with its disassembly, or `None`."""
+    if function_id > limits.MAX_ID:
+        return None
+    row = connection.execute(_ONE, (function_id,)).fetchone()
+    if row is None or row[1] != sample_id:
+        return None
+    *fields, first, checksum, frame = row
+    if frame is None:
+        raise _corrupt("there is no disassembly", function_id)
+    return _decoded(first, checksum, frame, _functions([fields]))[0]
+
+
+def with_pic_hash(connection: Connection, pic_hash: int) -> list[Function]:
+    """All functions with this hash, in id order."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM functions WHERE pic_hash = ? ORDER BY function_id",  # noqa: S608
+        (codec.signed(pic_hash),),
+    )
+    return _functions(rows)
+
+
+def containing(connection: Connection, first: int, last: int, address: int) -> Function | None:
+    """The function, of ids from `first` to `last`, that has a block around `address`, or `None`.
+
+    Where several share the block, it is the one whose entry is nearest below the address; functions whose
+    entries lie above come last.
+    """
+    candidates = _candidates(connection, first, last, address)
+    for function_id, sample_id in candidates:
+        function = get(connection, sample_id, function_id)
+        if function is not None and _contains(function, address):
+            return function
+    return None
+
+
+def _candidates(connection: Connection, first: int, last: int, address: int) -> list[tuple[int, int]]:
+    """Ids of the functions, with their sample's, whose outermost addresses enclose `address`, nearest first."""
+    rows = connection.execute(_AROUND, {"first": first, "last": last, "address": codec.signed(address)})
+    distances = [(address - codec.unsigned(offset), function_id, sample_id) for function_id, sample_id, offset in rows]
+    distances.sort(key=lambda candidate: (candidate[0] < 0, abs(candidate[0])))
+    return [(function_id, sample_id) for _, function_id, sample_id in distances]
+
+
+def _contains(function: Function, address: int) -> bool:
+    blocks: dict[str, Any] = (function.disassembly or {})["blocks"]
+    try:
+        ranges = [block_range(block, int(key)) for key, block in blocks.items()]
+        return any(start <= address < end for start, end in ranges)
+    except (TypeError, ValueError, LookupError) as error:
+        raise _corrupt(f"the blocks are not SMDA's: {error}", function.function_id) from error
+
+
+def disassembly_bytes(connection: Connection) -> int:
+    """Stored bytes of all frames."""
+    ((size,),) = connection.execute("SELECT coalesce(sum(length(frame)), 0) FROM disassembly")
+    return int(size)
+
+
+def differences(connection: Connection, first: int, last: int) -> Iterator[Problem]:
+    """Where the rows with ids from `first` to `last`, all of one sample, and their frames disagree."""
+    expected = first
+    for start, checksum, frame in connection.execute(_FRAMES, (first, last)):
+        where = f"disassembly, function_id {start}"
+        if start != expected:
+            yield Problem(f"the frame should begin at function_id {expected}", where)
+        expected = start + _length(start, checksum, frame)
+        functions = _functions(connection.execute(_RANGE, (start, expected - 1, -1)))
+        stored = connection.execute(_ROWS, (start, expected - 1)).fetchall()
+        if len(functions) < expected - start:
+            yield Problem(f"the frame holds {expected - start} functions, but there are {len(functions)}", where)
+        else:
+            whole = _decoded(start, checksum, frame, functions)
+            yield from chain.from_iterable(map(_difference, whole, stored))
+    if expected != last + 1:
+        yield Problem(f"the disassembly ends before function_id {expected}", "disassembly")
+
+
+def readable(connection: Connection, first: int, last: int) -> Iterator[Function | Problem]:
+    """What can be read of functions with ids from `first` to `last`, all of one sample, and what cannot."""
+    function_id = first
+    while function_id <= last:
+        try:
+            found = _frame_at(connection, function_id)
+            yield from found
+            function_id += len(found)
+        except (CorruptFileError, sqlite3.Error) as error:
+            # Frames begin somewhere behind a damaged one; each id is asked.
+            yield Problem(f"a function cannot be read: {error}", f"functions, function_id {function_id}")
+            function_id += 1
+
+
+def _frame_at(connection: Connection, first: int) -> list[Function]:
+    """The functions of the frame that begins with this id."""
+    row = connection.execute("SELECT checksum, frame FROM disassembly WHERE first_function_id = ?", (first,)).fetchone()
+    if row is None:
+        raise _corrupt("there is no frame", first)
+    checksum, frame = row
+    length = _length(first, checksum, frame)
+    functions = _functions(connection.execute(_RANGE, (first, first + length - 1, -1)))
+    if len(functions) < length:
+        raise _corrupt("there is a frame, but not all of its rows", first)
+    return _decoded(first, checksum, frame, functions)
+
+
+def _difference(function: Function, stored: Sequence[Any]) -> Iterator[Problem]:
+    where = f"functions, function_id {function.function_id}"
+    try:
+        derived = _stored(derived_row(function.offset, function.disassembly or {}))
+    except InvalidInputError as error:
+        yield Problem(f"the disassembly is not that of the row: {error.message}", where)
+        return
+    for field, was, should in zip(FunctionRow.__struct_fields__, stored, derived, strict=True):
+        if was != should:
+            yield Problem(f"{field} is {was}, but by the disassembly {should}", where)
+
+
+def _with_disassembly(connection: Connection, functions: Sequence[Function]) -> list[Function]:
+    """The functions, in id order, each with its disassembly."""
+    stored = connection.execute(_FRAMES, (functions[0].function_id, functions[-1].function_id)).fetchall()
+    ids = [function.function_id for function in functions]
+    ends = [bisect_left(ids, start) for start, *_ in stored[1:]] + [len(ids)]
+    whole: list[Function] = []
+    with frames.without_garbage_collection():
+        for (start, checksum, frame), end in zip(stored, ends, strict=True):
+            whole += _decoded(start, checksum, frame, functions[len(whole) : end])
+    if len(whole) != len(functions):
+        raise _corrupt("there is no disassembly", ids[len(whole)])
+    return whole
+
+
+def _decoded(first: int, checksum: object, frame: object, functions: Sequence[Function]) -> list[Function]:
+    """Functions with their disassembly, which the frame that begins with the id `first` holds."""
+    rows = [frames.Row(each.offset, each.name, each.binweight, each.pic_hash) for each in functions]
+    content = _content(first, checksum, frame)
+    try:
+        found = frames.decode(content, rows, functions[0].function_id - first if functions else 0)
+    except (frames.FrameError, MemoryError) as error:
+        # What memory does not suffice for is not what SMDA found in a program.
+        raise _corrupt(str(error) or "the frame takes all memory", first) from error
+    return list(map(_whole, functions, found))
+
+
+def _length(first: int, checksum: object, frame: object) -> int:
+    try:
+        return frames.length(_content(first, checksum, frame))
+    except (frames.FrameError, MemoryError) as error:
+        raise _corrupt(str(error) or "the frame takes all memory", first) from error
+
+
+def _content(first: int, checksum: object, frame: object) -> bytes:
+    try:
+        return codec.decode(codec.FRAME, frame, checksum)
+    except codec.DecodeError as error:
+        raise _corrupt(str(error), first) from error
+
+
+def _functions(rows: Iterable[Sequence[Any]]) -> list[Function]:
+    try:
+        return [
+            Function(
+                function_id,
+                sample_id,
+                offset & MASK,
+                name,
+                num_blocks,
+                num_instructions,
+                binweight,
+                None if pic_hash is None else pic_hash & MASK,
+            )
+            for function_id, sample_id, offset, name, num_blocks, num_instructions, binweight, pic_hash in rows
+        ]
+    except TypeError as error:
+        # STRICT tables keep types apart only where nobody has tampered with the file.
+        raise CorruptFileError.of(f"a value cannot be read: {error}", "functions") from error
+
+
+def _whole(function: Function, disassembly: dict[str, Any]) -> Function:
+    if disassembly.get("offset") != function.offset or not isinstance(disassembly.get("blocks"), dict):
+        raise _corrupt("the disassembly belongs to another function", function.function_id)
+    return Function(
+        function.function_id,
+        function.sample_id,
+        function.offset,
+        function.name,
+        function.num_blocks,
+        function.num_instructions,
+        function.binweight,
+        function.pic_hash,
+        disassembly,
+    )
+
+
+def _corrupt(what: str, function_id: int) -> CorruptFileError:
+    return CorruptFileError.of(what, f"disassembly, function_id {function_id}")
+
+
+# Writing
+
+
+def next_id(connection: Connection) -> int:
+    """The id that the next function gets; ids of deleted functions do not come back."""
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'functions'").fetchone()
+    last = 0 if row is None else row[0]
+    if not isinstance(last, int) or not 0 <= last < limits.MAX_ID // 2:
+        raise CorruptFileError.of(f"the last id of functions is {last!r}", "sqlite_sequence")
+    return last + 1
+
+
+def insert(
+    connection: Connection,
+    sample_id: int,
+    first: int,
+    rows: Sequence[FunctionRow],
+    frames: Sequence[tuple[int, bytes]],
+) -> None:
+    """Store functions, which are in unsigned offset order, under ids from `first` on."""
+    connection.executemany(
+        _INSERT,
+        ((function_id, sample_id, *_stored(row)) for function_id, row in enumerate(rows, first)),
+    )
+    connection.executemany(
+        "INSERT INTO disassembly (first_function_id, checksum, frame) VALUES (?, ?, ?)",
+        ((first + start, codec.checksum(frame), frame) for start, frame in frames),
+    )
+    search.add_functions(connection, first, first + len(rows) - 1)
+
+
+def compact(connection: Connection, after: int) -> int | None:
+    """Compress some frames harder, beginning behind the id `after`; the id of the last, or `None` at the end."""
+    rows = connection.execute(_SOME_FRAMES, (after, _FRAMES_AT_ONCE)).fetchall()
+    loose = [
+        (first, _content(first, checksum, frame)) for first, checksum, frame in rows if not codec.is_compact(frame)
+    ]
+    blobs = codec.encode_many(codec.FRAME, [content for _, content in loose], compact=True)
+    connection.executemany(
+        "UPDATE disassembly SET checksum = ?, frame = ? WHERE first_function_id = ?",
+        [(codec.checksum(blob), blob, first) for (first, _), blob in zip(loose, blobs, strict=True)],
+    )
+    return rows[-1][0] if rows else None
+
+
+def _stored(row: FunctionRow) -> tuple[int, str, int, int, float, int | None, int, int]:
+    """The row as SQLite keeps it: integers signed."""
+    return (
+        codec.signed(row.offset),
+        row.name,
+        row.num_blocks,
+        row.num_instructions,
+        row.binweight,
+        None if row.pic_hash is None else codec.signed(row.pic_hash),
+        row.bytes_before,
+        row.bytes_after,
+    )
+
+
+def delete(connection: Connection, first: int, last: int) -> None:
+    """Delete the functions with ids from `first` to `last`, which are those of one sample."""
+    search.remove_functions(connection, first, last)
+    connection.execute("DELETE FROM disassembly WHERE first_function_id BETWEEN ? AND ?", (first, last))
+    connection.execute("DELETE FROM functions WHERE function_id BETWEEN ? AND ?", (first, last))

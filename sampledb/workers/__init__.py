@@ -1,0 +1,1 @@
+"""Child processes that answer in bytes; none of them opens a store."""
