@@ -1,4 +1,4 @@
-"""A handle on one file: opened, closed, shared, sent to other processes."""
+"""Open, close, share and pickle a store."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from sampledb.store.connection import Connections
 
 
 class Handle:
-    """What every SampleDB is, whatever its calls do."""
+    """An open store: its path, its connections, its end."""
 
     def __init__(self, path: str | os.PathLike[str], *, readonly: bool = False, timeout: float = 5.0) -> None:
         readonly = limits.flag("readonly", readonly)
@@ -24,7 +24,7 @@ class Handle:
             sys.modules["multiprocessing.util"].Finalize(self, self._connections.close, exitpriority=0)
 
     def close(self) -> None:
-        """Give the file back; a second call does nothing. Calls after it raise ClosedError."""
+        """Close the file; a second call does nothing. Other calls then raise ClosedError."""
         self._close()
 
     def __enter__(self) -> Self:
@@ -48,17 +48,17 @@ class Handle:
 
     @property
     def path(self) -> str:
-        """The absolute path of the file, or `":memory:"`."""
+        """Return the absolute path of the file, or `":memory:"`."""
         return self._connections.path
 
     @property
     def readonly(self) -> bool:
-        """Whether the handle only reads."""
+        """Tell whether the handle never writes."""
         return self._connections.readonly
 
     @property
     def closed(self) -> bool:
-        """Whether `close()` was called."""
+        """Tell whether `close()` was called."""
         return self._connections.closed
 
 

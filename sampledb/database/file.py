@@ -1,0 +1,110 @@
+"""Public calls for the file as a whole: statistics, SQL, care."""
+
+import os
+from collections.abc import Iterable, Mapping
+from itertools import count
+from typing import Any
+
+from sampledb import limits
+from sampledb.database.handle import Handle
+from sampledb.database.paging import require_growth
+from sampledb.errors import InvalidInputError
+from sampledb.files import new_file
+from sampledb.model import Problem, Stats
+from sampledb.store.care import check as checks
+from sampledb.store.connection import file_statistics
+from sampledb.store.tables import functions, samples, search
+
+
+class File(Handle):
+    """Calls on the file as a whole."""
+
+    def stats(self) -> Stats:
+        """Return counts and sizes of the content of the file."""
+        with self._connections.snapshot() as connection:
+            return Stats(
+                **samples.statistics(connection),
+                disassembly_bytes=functions.disassembly_bytes(connection),
+                **file_statistics(connection),
+            )
+
+    def query(self, sql: str, params: Iterable[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
+        """Run one read-only SQL statement and return its rows as dicts by column name.
+
+        The statement can read this file and nothing else. `sampledb schema FILE` describes the tables. Addresses and
+        hashes are signed 64-bit integers; `printf('0x%x', "offset")` shows them unsigned. If two columns have one
+        name, the second is called `name:1`. There is no time limit; Ctrl-C ends the call.
+
+        Raises:
+            InvalidInputError: The SQL is wrong, or would do more than read.
+        """
+        if not isinstance(sql, str):
+            raise InvalidInputError.of("sql", "text", sql)
+        if not isinstance(params, Iterable):
+            raise InvalidInputError.of("params", "a sequence or a mapping", params)
+        # Before a connection is taken: making them may run code of the caller's.
+        bound = dict(params) if isinstance(params, Mapping) else tuple(params)
+        with self._connections.querying() as connection:
+            columns, rows = _answer(connection.execute(sql, bound))
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def check(self, *, deep: bool = False) -> list[Problem]:
+        """Check the file and return the problems found; an empty list means that the file is whole.
+
+        `deep` also reads, hashes and decodes every blob, and rebuilds the search indexes to compare them. That takes
+        a little longer than reading every report.
+        """
+        return checks.run(self._connections, deep=limits.flag("deep", deep))
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Write a consistent copy to a new file while this one is in use; the copy appears when it is complete.
+
+        Raises:
+            InvalidInputError: `path` exists.
+            StorageError: The copy cannot be written.
+        """
+        # Needed rarely.
+        from sampledb.store.care.backup import backup  # noqa: PLC0415
+
+        backup(self._connections, limits.path(path))
+
+    def salvage(self, path: str | os.PathLike[str]) -> list[Problem]:
+        """Copy everything readable into a new file and return a Problem for each loss; an empty list for none.
+
+        For a damaged file; use `sampledb.salvage` if it cannot be opened. Ids stay the same, except for functions of
+        damaged samples.
+
+        Raises:
+            InvalidInputError: `path` exists.
+            StorageError: The new file cannot be written.
+        """
+        # Needed once in a lifetime.
+        from sampledb.store.care import salvage as salvaging  # noqa: PLC0415
+
+        with new_file(limits.path(path)) as partial, self._connections.snapshot() as connection:
+            return salvaging.into(connection, partial)
+
+    def compact(self) -> None:
+        """Make the file smaller: compress reports at the highest level, and free the space of deleted samples.
+
+        Takes about half a millisecond for each function that was not compacted before, and free disk space of twice
+        the size of the file. Other handles can read and write between its steps.
+        """
+        for compact in (functions.compact, samples.compact, search.compact):
+            after: int | None = 0
+            while after is not None:
+                with self._connections.writing() as connection:
+                    before, after = after, compact(connection, after)
+                    require_growth(before, after)
+        with self._connections.maintaining() as connection:
+            connection.execute("VACUUM")
+
+
+def _answer(cursor: Any) -> tuple[list[str], list[tuple[Any, ...]]]:  # noqa: ANN401 - of which module, the platform decides
+    """The names of the columns, and the rows."""
+    columns: dict[str, None] = {}
+    for column, *_ in cursor.description or ():
+        # As SQLite names the columns of a view or a table made of such a SELECT.
+        others = (f"{column}:{number}" for number in count(1))
+        columns[column if column not in columns else next(each for each in others if each not in columns)] = None
+    return list(columns), cursor.fetchall()
