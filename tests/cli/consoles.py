@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sampledb.model import Record
 
 # What would change what is printed, wherever the tests run.
-_UNWANTED = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+_UNWANTED = ("NO_COLOR", "FORCE_COLOR", "COLUMNS")
 
 
 class Shown(NamedTuple):
