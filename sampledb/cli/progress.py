@@ -75,7 +75,7 @@ class Progress:
             self._data.append(data)
         elif status == _FAILED:
             # Of a file, the reason names it already.
-            self._print_error(failure if failure.startswith(about) else f"{about}: {failure}")
+            self.tell(failure if failure.startswith(about) else f"{about}: {failure}")
         elif not self._quiet and (always or not self._is_watched()):
             self._print(escape_unprintable(f"{status} {about}"))
 
@@ -89,11 +89,13 @@ class Progress:
         else:
             terminal.print_lines([line])
 
-    def _print_error(self, text: str) -> None:
+    def tell(self, text: str, word: str = "Error:") -> None:
+        """Print a sentence to stderr, above the bar if there is one."""
+        line = terminal.label(text, word)
         if self._line:
-            self._line.write(terminal.label(text))
+            self._line.write(line)
         else:
-            terminal.print_error(text)
+            terminal.write(sys.stderr, f"{line}\n")
 
     def _format_bar(self, width: int) -> str:
         """Return a bar or a turning wheel, with the numbers done and expected, the rate, and the time left."""
@@ -148,7 +150,7 @@ class Progress:
         """
         is_missing = bool(empty and not self._done)
         if is_missing and not self._as_json:
-            self._print_error(empty)
+            self.tell(empty)
         exit_code = INCOMPLETE if self._counts[_FAILED] or is_missing else 0
         return Answer(lambda: self._data, lambda _: [] if self._quiet else [self._format_sum(status)], exit_code)
 

@@ -104,13 +104,8 @@ def print_error(error: str | dict[str, Any]) -> None:
     write(sys.stderr, f"{label(error) if isinstance(error, str) else _to_json(error)}\n")
 
 
-def print_note(text: str) -> None:
-    """Print a sentence that is no error to stderr."""
-    write(sys.stderr, f"{label(text, 'Note:')}\n")
-
-
 def label(text: str, word: str = "Error:") -> str:
-    """Return a text for stderr in one line, with a word before it."""
+    """Return a sentence for stderr in one line, with a word before it."""
     return f"{get_screen(sys.stderr).paint(word, 'bold red')} {escape_unprintable(text)}"
 
 

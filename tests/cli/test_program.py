@@ -1,4 +1,4 @@
-"""What all commands share: errors, exit codes, pipes, interrupts, help, completion."""
+"""All commands: errors, exit codes, pipes, interrupts, help, completion."""
 
 import contextlib
 import json

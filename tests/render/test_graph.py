@@ -1,4 +1,4 @@
-"""Control-flow graphs: what is drawn of real functions, and that nothing in a hostile one gets out of its box."""
+"""Control-flow graphs: real functions are drawn whole, and nothing in a hostile one leaves its box."""
 
 import re
 import sys

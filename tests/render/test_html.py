@@ -1,4 +1,4 @@
-"""What notebooks show of records, and the lists that records come in."""
+"""Records and their lists in notebooks."""
 
 import copy
 import pickle

@@ -13,7 +13,7 @@ import sampledb
 from sampledb import SampleDB
 from sampledb.cli.program import SAMPLE, command, get_sample
 from sampledb.cli.progress import Progress
-from sampledb.cli.terminal import Answer, print_note
+from sampledb.cli.terminal import Answer
 from sampledb.cli.views import answer_written
 from sampledb.files import new_file
 
@@ -38,6 +38,8 @@ def add(db: SampleDB, progress: Progress, reports: Sequence[str]) -> Answer:
     """
     if progress.has_bar:
         progress.expect(_count_reports(reports))
+    if _STDIN in reports and sys.stdin.isatty():
+        progress.tell("type a path or a report in each line, and Ctrl-D at the end", word="Note:")
     for outcome in db.add_samples(_find_reports(reports)):
         sample, data = outcome.sample, outcome.to_dict()
         if sample:
@@ -49,8 +51,6 @@ def add(db: SampleDB, progress: Progress, reports: Sequence[str]) -> Answer:
 
 
 def _find_reports(reports: Sequence[str]) -> Iterator[object]:
-    if _STDIN in reports and sys.stdin.isatty():
-        print_note("reading from the terminal: type a path or a report in each line, and Ctrl-D at the end")
     for each in reports:
         yield from sampledb.read_stream(sys.stdin.buffer) if each == _STDIN else sampledb.find_reports(each)
 
