@@ -103,6 +103,8 @@ class Progress:
         numbers = f" {done:,}/{'?' if total is None else f'{total:,}'} {rate:.1f}/s"
         if not total:
             return f"{get_spinner()}{numbers[: width - 1]}"
+        # Folders can grow after their reports were counted.
+        total = max(total, done)
         if done:
             numbers += f" {timedelta(seconds=round((total - done) / rate))}"
         cells = max(min(_BAR, width - len(numbers)), 0)
