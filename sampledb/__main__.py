@@ -1,6 +1,6 @@
-"""`python -m sampledb`, the same as the command `sampledb`."""
+"""Run the command line by `python -m sampledb`."""
 
 from sampledb.cli import main
 
-# Otherwise its help, and the scripts for completion, would be about `python -m sampledb`.
+# Otherwise its help and the completion scripts would name `python -m sampledb`.
 main(prog_name="sampledb")

@@ -1,4 +1,4 @@
-"""What the calls return: frozen structs, in the terms of SMDA, MCRIT and the CCExtractor sample platform.
+"""The records that the calls return: frozen structs, in the terms of SMDA, MCRIT and the CCExtractor platform.
 
 Field order is column order: `samples` and `functions` derive their SELECTs from it.
 """
@@ -16,21 +16,21 @@ FunctionId = NewType("FunctionId", int)
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A frozen struct that can turn itself into plain JSON types, and into a card in notebooks."""
+    """A frozen struct that converts to plain JSON types, and shows itself as a card in notebooks."""
 
-    #: Columns of a table of them; all fields where there are none.
+    #: Columns of a table of such records; empty means all fields.
     _columns: ClassVar[tuple[str, ...]] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name; tuples as lists, datetimes as ISO 8601 text ending in `Z`."""
+        """Return the fields by name; tuples as lists, datetimes as ISO 8601 text ending in `Z`."""
         # Without the round trip, tuples inside would stay tuples.
         fields: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return fields
 
     def _repr_html_(self) -> str:
-        from sampledb.render import html as pages  # noqa: PLC0415 - for notebooks only
+        from sampledb.render.html import render_card  # noqa: PLC0415 - for notebooks only
 
-        return pages.card(type(self).__name__, {field: getattr(self, field) for field in self.__struct_fields__})
+        return render_card(type(self).__name__, {field: getattr(self, field) for field in self.__struct_fields__})
 
 
 K = TypeVar("K")
@@ -43,11 +43,11 @@ class RecordDict(dict[K, R], Generic[K, R]):
     __slots__ = ()
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Each record's `to_dict()`, in order: the rows of a data frame."""
+        """Return each record's `to_dict()`, in order: the rows of a data frame."""
         return [record.to_dict() for record in self.values()]
 
     def _repr_html_(self) -> str:
-        return _table(self.values())
+        return _render_records(self.values())
 
 
 class RecordList(list[R], Generic[R]):
@@ -56,22 +56,22 @@ class RecordList(list[R], Generic[R]):
     __slots__ = ()
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Each record's `to_dict()`, in order: the rows of a data frame."""
+        """Return each record's `to_dict()`, in order: the rows of a data frame."""
         return [record.to_dict() for record in self]
 
     def _repr_html_(self) -> str:
-        return _table(self)
+        return _render_records(self)
 
 
-def _table(records: Collection[Record]) -> str:
-    from sampledb.render import html as pages  # noqa: PLC0415 - for notebooks only
+def _render_records(records: Collection[Record]) -> str:
+    from sampledb.render.html import render_note, render_table  # noqa: PLC0415 - for notebooks only
 
     kind = type(next(iter(records), None))
     if not issubclass(kind, Record):
-        return pages.note("No records.")
-    columns = kind._columns or kind.__struct_fields__  # noqa: SLF001 - a table of them is drawn nowhere else
+        return render_note("No records.")
+    columns = kind._columns or kind.__struct_fields__  # noqa: SLF001 - tables are made here only
     rows = ([getattr(record, column) for column in columns] for record in records)
-    return pages.table(f"{kind.__name__}: {len(records):,}", columns, rows, len(records))
+    return render_table(f"{kind.__name__}: {len(records):,}", columns, rows, len(records))
 
 
 class Sample(Record, frozen=True):
@@ -83,26 +83,26 @@ class Sample(Record, frozen=True):
         sample_id: From 1, growing, never used again.
         sha256: 64 lower-case hex digits.
         name: The file's name, extension included.
-        extension: What follows the last dot of the name, lower-case, without the dot.
-        tags: In the order given, without duplicates.
-        media_info: MediaInfo's tracks, `{"tracks": [{"@type": "General", …}, …]}`, or what was given.
+        extension: The part of the name after its last dot, lower-case.
+        tags: In the order of adding, without duplicates.
+        media_info: MediaInfo's tracks, `{"tracks": [{"@type": "General", …}, …]}`, or another JSON object.
         notes: Free text, or `None`.
         family: The malware family or the library, as in SMDA's and MCRIT's `family`.
         version: The version of the family.
         component: The component of the family, as in SMDA.
         is_library: Whether the sample is a library rather than malware, as in MCRIT.
-        architecture: SMDA's: `intel`, `aarch64`, `arm`, `cil`, `dalvik`; `""` without an analysis.
+        architecture: As in SMDA: `intel`, `aarch64`, `arm`, `cil`, `dalvik`; `""` without an analysis.
         bitness: 32 or 64; `None` when unknown.
-        base_addr: Where the image is mapped, unsigned 64-bit.
+        base_addr: The address where the image is mapped, unsigned 64-bit.
         binary_size: Bytes.
         binweight: SMDA's weight of all functions together, the bytes that tell them apart.
         num_functions: Functions in the report; 0 without an analysis.
         statistics: SMDA's counts (`num_instructions`, …), `{}` when the report has none.
-        smda_version: Of the SMDA that wrote the report; pic hashes compare within one version only.
+        smda_version: The version of SMDA that wrote the report; PIC hashes compare within one version only.
         md5: 32 lower-case hex digits, or `""`.
         sha1: 40 lower-case hex digits, or `""`.
-        username: Who added the sample first.
-        added_at: When the sample was added first, UTC.
+        username: The user who added the sample first.
+        added_at: The time when the sample was added first, UTC.
     """
 
     _columns = (
@@ -145,10 +145,10 @@ class Function(Record, frozen=True):
         name: SMDA's `function_name`, `""` when there is no symbol.
         num_blocks: Basic blocks.
         num_instructions: Instructions in all blocks.
-        binweight: SMDA's weight: the bytes of the code less what addresses change.
+        binweight: SMDA's weight: the bytes of the code without those that depend on addresses.
         pic_hash: SMDA's position-independent code hash, unsigned 64-bit, or `None`. It belongs to the
             sample's `smda_version`: other versions hash the same code to other values.
-        disassembly: SMDA's function dict, whole, or `None` where a call leaves it out.
+        disassembly: SMDA's whole function dict, or `None` where a call leaves it out.
     """
 
     _columns = (
@@ -166,48 +166,49 @@ class Function(Record, frozen=True):
     disassembly: dict[str, Any] | None = None
 
     def to_dot(self) -> str:
-        """The control-flow graph, for Graphviz; the first 200 blocks of it.
+        """Return the control-flow graph as text for Graphviz, with at most its first 200 blocks.
 
         Raises:
             InvalidInputError: The function came without its disassembly.
         """
-        from sampledb.render import graph as graphs  # noqa: PLC0415 - the calls for tables of functions draw nothing
+        from sampledb.render.graph import write_dot  # noqa: PLC0415 - few who read functions draw them
 
-        return graphs.dot(self.disassembly)
+        return write_dot(self.disassembly)
 
     def to_svg(self) -> str:
-        """The control-flow graph as a picture; the first 200 blocks of it.
+        """Return the control-flow graph as an SVG picture, with at most its first 200 blocks.
 
         Raises:
             InvalidInputError: The function came without its disassembly.
             MissingExtraError: The extra `notebook` is not installed.
         """
-        from sampledb.render import graph as graphs  # noqa: PLC0415 - as above
+        from sampledb.render.graph import read_graph  # noqa: PLC0415 - as above
+        from sampledb.render.svg import draw_graph  # noqa: PLC0415 - as above
 
-        return graphs.svg(self.disassembly)
+        return draw_graph(read_graph(self.disassembly))
 
     def _repr_html_(self) -> str:
-        from sampledb.render import graph as graphs  # noqa: PLC0415 - as above
-        from sampledb.render import html as pages  # noqa: PLC0415 - as above
+        from sampledb.render.html import render_card  # noqa: PLC0415 - as above
+        from sampledb.render.notebook import render_disassembly  # noqa: PLC0415 - as above
 
-        head = pages.card("Function", {field: getattr(self, field) for field in self._columns})
-        return head if self.disassembly is None else head + graphs.html(self.disassembly)
+        head = render_card("Function", {field: getattr(self, field) for field in self._columns})
+        return head if self.disassembly is None else head + render_disassembly(self.disassembly)
 
 
 HitField: TypeAlias = Literal["name", "family", "version", "component", "tag", "notes", "function"]
 
 
 class Hit(Record, frozen=True):
-    """Something that `search()` found.
+    """A sample or function that `search()` found.
 
     Attributes:
-        sample_id: The sample that it is, or is in.
-        function_id: The function whose name it is; `None` for a sample.
-        field: Where it was found: `name`, `family`, `version`, `component`, `tag`, `notes`, or `function`.
-        text: All that this field holds.
+        sample_id: The sample, or the sample of the function.
+        function_id: The function; `None` for a sample.
+        field: The field that matches: `name`, `family`, `version`, `component`, `tag`, `notes`, or `function`.
+        text: The whole content of this field.
         sample: The sample's name.
         offset: Of the function, unsigned 64-bit; `None` for a sample.
-        score: How well it fits, above 0 and up to 1, which is all of the text and nothing else.
+        score: The quality of the match, above 0; 1 means that the field equals the text.
     """
 
     sample_id: SampleId
@@ -220,21 +221,21 @@ class Hit(Record, frozen=True):
 
 
 class Stats(Record, frozen=True):
-    """What is in the file.
+    """The content and size of a file.
 
     Attributes:
         num_samples: All samples.
         num_analyzed: Samples with an SMDA report.
         num_media: Samples with media metadata.
         num_functions: Functions of all samples.
-        num_families: Different families, unnamed ones left out.
+        num_families: Different families.
         num_tags: Different tags.
         disassembly_bytes: Stored bytes of compressed disassembly.
         file_bytes: Size of the database, free pages included.
-        free_bytes: What `compact()` would give back at least.
+        free_bytes: The least that `compact()` would free.
         format_version: The file's `user_version`.
-        journal_mode: SQLite's, at this moment.
-        sqlite_version: Of the SQLite library in use.
+        journal_mode: SQLite's current journal mode.
+        sqlite_version: The version of the SQLite library in use.
     """
 
     num_samples: int
@@ -252,12 +253,12 @@ class Stats(Record, frozen=True):
 
 
 class Problem(Record, frozen=True):
-    """One thing that `check()` found wrong.
+    """A fault that `check()` found, or a loss of `salvage()`.
 
     Attributes:
         what: The fault, a sentence.
         where: The table and row, or the part of the file.
-        sample_id: The sample that suffers, or `None`.
+        sample_id: The sample that it affects, or `None`.
     """
 
     what: str
@@ -266,14 +267,14 @@ class Problem(Record, frozen=True):
 
 
 class Outcome(Record, frozen=True):
-    """What became of one report given to `add_samples`.
+    """The result of adding one of many reports.
 
     Attributes:
-        index: Position in the reports given, from 0.
-        status: `added`; `existed`, when the SHA-256 has an analysis already; or `failed`.
-        sample: The sample as stored; `None` when it failed.
-        error: Why it failed; `None` when it did not.
-        source: The path or label of what was given, for people; `""` for a dict or bytes.
+        index: Position of the report, from 0.
+        status: `added`; `existed`, if its SHA-256 had an analysis already; or `failed`.
+        sample: The stored sample; `None` if it failed.
+        error: The reason why it failed; `None` if it did not.
+        source: The path or label of the report, for people; `""` for a dict or bytes.
     """
 
     index: int
@@ -283,7 +284,7 @@ class Outcome(Record, frozen=True):
     source: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """As for every record, the error as its own `to_dict()`."""
+        """Return the fields as for every record, with the error's own `to_dict()`."""
         return {
             "index": self.index,
             "status": self.status,
@@ -297,19 +298,19 @@ JobState: TypeAlias = Literal["queued", "running", "finished", "failed", "cancel
 
 
 class Job(Record, frozen=True):
-    """A binary that is to be disassembled, is being disassembled, or was.
+    """The disassembly of a submitted binary.
 
     Attributes:
-        job_id: What `submit_binary` returned.
+        job_id: Returned by `submit_binary`.
         state: `queued`, `running`, `finished` (there is a sample), `failed` (there is an error) or `cancelled`.
         sha256: Of the binary, 64 lower-case hex digits.
         filename: As submitted; `""` when unknown.
-        attempts: How often it was begun, 3 times at most.
-        sample_id: The sample that came of it; `None` before, and when the sample was deleted since.
-        error: Why it failed, as an error's `to_dict()`: code, message, details; `None` when it did not.
-        submitted_at: UTC.
-        started_at: When the last attempt began, UTC; `None` before.
-        finished_at: When it was finished, failed or cancelled, UTC; `None` before.
+        attempts: Number of attempts, at most 3.
+        sample_id: The resulting sample; `None` before it exists, and after it was deleted.
+        error: The reason why it failed, as an error's `to_dict()`; `None` if it did not.
+        submitted_at: Time of submission, UTC.
+        started_at: Start of the last attempt, UTC; `None` before.
+        finished_at: End, whether finished, failed or cancelled, UTC; `None` before.
     """
 
     job_id: str
@@ -324,8 +325,8 @@ class Job(Record, frozen=True):
     finished_at: datetime | None
 
 
-#: Called after each job with how many have ended, how many there are in all, and the job.
+#: Called after each job with the number of jobs that have ended, the number of all, and the job.
 JobProgress: TypeAlias = Callable[[int, int, Job], object]
 
-#: Called after each item with how many are done, how many there are (`None` when unknown), and the outcome.
+#: Called after each report with the number done, the number of all (`None` if unknown), and the outcome.
 Progress: TypeAlias = Callable[[int, int | None, Outcome], object]

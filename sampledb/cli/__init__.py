@@ -1,45 +1,34 @@
-"""The command line `sampledb`: what its sub-commands are, and in which order help lists them."""
+"""The command line `sampledb`: its commands, in the order of its help."""
 
 import click
 
-from sampledb.cli.commands import add as adding
-from sampledb.cli.commands import analyze as disassembling
-from sampledb.cli.commands import edit as changing
-from sampledb.cli.commands import file as keeping
-from sampledb.cli.commands import show as showing
+from sampledb.cli.commands import file, functions, jobs, reports, samples, search
 from sampledb.cli.program import Program
 
 _SECTIONS = {
-    "Add": [adding.add, adding.add_media, disassembling.analyze],
-    "Disassemble": [disassembling.submit, disassembling.run, disassembling.jobs],
+    "Add": [reports.add, samples.add_media, jobs.analyze],
+    "Disassemble": [jobs.submit, jobs.run, jobs.jobs],
     "Show": [
-        showing.list_,
-        showing.show,
-        showing.functions,
-        showing.function,
-        showing.families,
-        showing.search,
-        showing.report,
-        showing.query,
+        samples.list_,
+        samples.show,
+        functions.functions,
+        functions.function,
+        samples.families,
+        search.search,
+        reports.report,
+        search.query,
     ],
-    "Change": [changing.update, changing.tag, changing.delete],
-    "Look after the file": [
-        keeping.stats,
-        keeping.check,
-        keeping.backup,
-        keeping.compact,
-        keeping.salvage,
-        keeping.schema,
-    ],
+    "Change": [samples.update, samples.tag, samples.delete],
+    "Look after the file": [file.stats, file.check, file.backup, file.compact, file.salvage, file.schema],
 }
 _EPILOG = """\b
-Every command takes the file first, and --json to print for machines. SAMPLE is
-an id, a hash (MD5, SHA-1, SHA-256), or 8 and more first digits of a hash.
+Every command takes the file first, and --json to print JSON. SAMPLE is an id, a
+hash (MD5, SHA-1, SHA-256), or the first 8 or more digits of a hash.
 
 \b
-Exit codes: 0 done, 1 an error, 2 wrong usage, 3 done but for what failed (or
-check found damage, or salvage lost something), 130 interrupted, 141 the reader
-of a pipe has gone.
+Exit codes: 0 success, 1 error, 2 wrong usage, 3 some inputs failed (or check
+found damage, or salvage lost something), 130 interrupted, 141 the reader of a
+pipe has gone.
 
 \b
 Completion:

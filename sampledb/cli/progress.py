@@ -1,99 +1,125 @@
-"""What became of each thing that a command was given: told as it happens, and summed up at the end."""
+"""Progress and summary of a command with many inputs."""
 
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
 from sampledb import SampleDB
 from sampledb.cli import terminal
-from sampledb.cli.terminal import Answer, Bar, safe
+from sampledb.cli.live import LiveLine, get_spinner, is_drawable, show_line
+from sampledb.cli.terminal import Answer
 from sampledb.errors import AnalysisError, ConflictError, InvalidInputError, SampleDBError
 from sampledb.model import Job, Sample
+from sampledb.text import escape_unprintable
 
-#: The exit code of a command that did what it could, and of a check that found something.
+#: The exit code of a command that failed for some of its inputs, and of a check that found damage.
 INCOMPLETE: Final = 3
 _FAILED: Final = "failed"
+# Cells of a whole bar, where there is room.
+_BAR: Final = 40
 
 _Call: TypeAlias = Callable[[str], Sample | Job]
 
 
-class Ledger:
-    """Counts, and tells people: by a bar on a terminal, by lines in a pipe, of failures in both.
+class Progress:
+    """Counts outcomes and shows them: as a bar on a terminal, as lines in a pipe, failures in both.
 
-    Machines get all of it at the end, and nothing on stdout before.
+    Machines get them all at the end, and nothing on stdout before.
     """
 
-    def __init__(self, db: SampleDB, bar: Bar | None, *, as_json: bool, quiet: bool) -> None:
+    def __init__(self, db: SampleDB, *, as_json: bool, quiet: bool) -> None:
         self._db = db
-        self._bar = bar
         self._as_json = as_json
         self._quiet = quiet
+        self._line: LiveLine | None = None
         self._counts: Counter[str] = Counter()
-        self._data: list[dict[str, Any]] = []
+        # Not the sum of the counts, because the bar's thread reads it at any time.
+        self._done = 0
         self._total: int | None = None
-        self._is_empty = False
+        self._data: list[dict[str, Any]] = []
         self._begun = time.monotonic()
+
+    @contextmanager
+    def show(self) -> Iterator[None]:
+        """Show a bar until the end, where there is a terminal."""
+        with nullcontext() if self._quiet else show_line(self._format_bar) as self._line:
+            yield
+        self._line = None
 
     @property
     def has_bar(self) -> bool:
-        """Whether people see how far it is."""
-        return self._bar is not None
+        """Whether a bar is shown."""
+        return self._line is not None
 
     def expect(self, total: int | None) -> None:
-        """Learn how many there will be; `None` if nobody knows."""
+        """Set how many inputs there are; `None` if unknown."""
         self._total = total
-        self._move()
 
     def note(self, status: str, about: str, data: dict[str, Any], *, failure: str = "", always: bool = False) -> None:
-        """What became of the next one.
+        """Count the outcome of the next input, and show it.
 
         Args:
-            status: What is counted: `added`, `failed`, …
-            about: Which one, for people.
-            data: The same for machines.
-            failure: Why, if it failed.
-            always: Whether people want to read it even when they see a bar.
+            status: The name of the count: `added`, `failed`, …
+            about: The input, for people.
+            data: The outcome, for machines.
+            failure: The reason, if it failed.
+            always: Whether to print it beside a bar too.
         """
         self._counts[status] += 1
+        self._done += 1
         if self._as_json:
             self._data.append(data)
         elif status == _FAILED:
             # Of a file, the reason names it already.
-            self._complain(failure if failure.startswith(about) else f"{about}: {failure}")
+            self.tell(failure if failure.startswith(about) else f"{about}: {failure}")
         elif not self._quiet and (always or not self._is_watched()):
-            self._tell(safe(f"{status} {about}"))
-        self._move()
-
-    def _move(self) -> None:
-        if self._bar:
-            self._bar.move(self._counts.total(), self._total, self._rate())
+            self._print(escape_unprintable(f"{status} {about}"))
 
     def _is_watched(self) -> bool:
-        """Whether all that is printed appears beside the bar."""
-        return self._bar is not None and sys.stdout.isatty()
+        """Return whether stdout and the bar are on one terminal."""
+        return self._line is not None and sys.stdout.isatty()
 
-    def _tell(self, line: str) -> None:
-        if self._bar and self._is_watched():
-            self._bar.write(line)
+    def _print(self, line: str) -> None:
+        if self._line and self._is_watched():
+            self._line.write(line)
         else:
-            terminal.write([line])
+            terminal.print_lines([line])
 
-    def _complain(self, text: str) -> None:
-        if self._bar:
-            self._bar.write(safe(f"Error: {text}"))
+    def tell(self, text: str, word: str = "Error:") -> None:
+        """Print a sentence to stderr, above the bar if there is one."""
+        line = terminal.label(text, word)
+        if self._line:
+            self._line.write(line)
         else:
-            terminal.complain(text)
+            terminal.write(sys.stderr, f"{line}\n")
 
-    def _rate(self) -> float:
-        return self._counts.total() / max(time.monotonic() - self._begun, 1e-3)
+    def _format_bar(self, width: int) -> str:
+        """Return a bar or a turning wheel, with the numbers done and expected, the rate, and the time left."""
+        done, total, rate = self._done, self._total, self._get_rate()
+        numbers = f" {done:,}/{'?' if total is None else f'{total:,}'} {rate:.1f}/s"
+        if not total:
+            return f"{get_spinner()}{numbers[: width - 1]}"
+        # Folders can grow after their reports were counted.
+        total = max(total, done)
+        if done:
+            numbers += f" {timedelta(seconds=round((total - done) / rate))}"
+        cells = max(min(_BAR, width - len(numbers)), 0)
+        filled = cells * done // total
+        full, empty = ("━", "─") if is_drawable("━─") else ("#", "-")
+        paint = terminal.get_screen(sys.stderr).paint
+        return f"{paint(full * filled, 'green')}{paint(empty * (cells - filled), 'dim')}{numbers[:width]}"
 
-    def each(self, status: str, sources: Iterable[str], call: _Call) -> None:
-        """Make a call for each source, and note `status`, or that it existed or failed.
+    def _get_rate(self) -> float:
+        return self._done / max(time.monotonic() - self._begun, 1e-3)
 
-        An error that is not about the source, such as a full disk, ends it all.
+    def run_each(self, status: str, sources: Iterable[str], call: _Call) -> None:
+        """Make a call for each source, and note `status`, `existed` or `failed`.
+
+        Errors that are not about the source, such as a full disk, are raised.
         """
         for index, source in enumerate(sources):
             became, record, error = self._attempt(status, source, call)
@@ -101,48 +127,42 @@ class Ledger:
             if record:
                 data[type(record).__name__.lower()] = record.to_dict()
             data["error"] = error and error.to_dict()
-            about = f"{_identity(record)} {source}" if record else source
+            about = f"{_get_identity(record)} {source}" if record else source
             self.note(became, about, data, failure=error.message if error else "", always=True)
 
     def _attempt(self, status: str, source: str, call: _Call) -> tuple[str, Sample | Job | None, SampleDBError | None]:
         try:
             return status, call(source), None
         except ConflictError as error:
-            return "existed", self._known(error), None
+            return "existed", self._get_existing(error), None
         except (InvalidInputError, AnalysisError) as error:
             return _FAILED, None, error
 
-    def _known(self, error: ConflictError) -> Sample | Job:
-        """What was in the way."""
+    def _get_existing(self, error: ConflictError) -> Sample | Job:
         if error.details["resource"] == "job":
             return self._db.get_job(error.details["id"])
         return self._db.get_sample(error.details["id"])
 
-    def answer(self, status: str, nothing: str = "") -> Answer:
-        """The sum: how many of each, `status` first; `nothing` is the failure that there were none."""
-        if nothing and not self._counts:
-            self._is_empty = True
-            if not self._as_json:
-                self._complain(nothing)
-        return Answer(lambda: self._data, lambda _: [] if self._quiet else [self._sum(status)], self._exit_code())
+    def summarize(self, status: str, *, empty: str = "") -> Answer:
+        """Return the counts, `status` first.
 
-    def _sum(self, status: str) -> str:
+        Args:
+            status: The outcome of inputs that succeeded.
+            empty: The error if there were no inputs; `""` if that is none.
+        """
+        is_missing = bool(empty and not self._done)
+        if is_missing and not self._as_json:
+            self.tell(empty)
+        exit_code = INCOMPLETE if self._counts[_FAILED] or is_missing else 0
+        return Answer(lambda: self._data, lambda _: [] if self._quiet else [self._format_sum(status)], exit_code)
+
+    def _format_sum(self, status: str) -> str:
         others = sorted(self._counts.keys() - {status, _FAILED})
         counted = [each for each in (status, *others, _FAILED) if each == status or self._counts[each]]
         seconds = time.monotonic() - self._begun
         counts = ", ".join(f"{self._counts[each]:,} {each}" for each in counted)
-        return f"{counts} in {seconds:.1f} s ({self._rate():.1f}/s)"
-
-    def _exit_code(self) -> int:
-        return INCOMPLETE if self._counts[_FAILED] or self._is_empty else 0
+        return f"{counts} in {seconds:.1f} s ({self._get_rate():.1f}/s)"
 
 
-def _identity(record: Sample | Job) -> int | str:
+def _get_identity(record: Sample | Job) -> int | str:
     return record.sample_id if isinstance(record, Sample) else record.job_id
-
-
-@contextmanager
-def opened(db: SampleDB, *, as_json: bool, quiet: bool) -> Iterator[Ledger]:
-    """A ledger, with a bar where that can be seen."""
-    with nullcontext() if quiet else terminal.bar() as bar:
-        yield Ledger(db, bar, as_json=as_json, quiet=quiet)

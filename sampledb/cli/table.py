@@ -1,13 +1,17 @@
-"""Tables and cards: cells to lines that fit a screen. Cells may hold anything; what comes out is safe to show."""
+"""Format tables and cards: cells to lines that fit a screen. Any text is accepted; the lines are printable."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import compress
+from itertools import accumulate, compress
 from textwrap import wrap
 from typing import Final, NamedTuple
+from unicodedata import category, east_asian_width
 
-from sampledb.cli.terminal import Screen, cells, fit, safe, safe_lines
+from sampledb.cli.terminal import Screen
+from sampledb.text import escape_unprintable
 
 _GAP: Final = "  "
+_ELLIPSIS: Final = "…"
 # Cells that a column keeps when others need the room: enough for the beginning of a hash.
 _LEAST: Final = 9
 # A card is read, not scanned: longer lines would not help.
@@ -15,7 +19,7 @@ _WIDEST_CARD: Final = 100
 
 
 class Column(NamedTuple):
-    """How a column of a table looks.
+    """The look of a column.
 
     Attributes:
         title: Above it; `""` in a table without titles.
@@ -32,30 +36,53 @@ class Column(NamedTuple):
     is_optional: bool = False
 
 
-def table(screen: Screen, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A line for each row, under the titles if there are any."""
-    grid = [[safe(cell) for cell in row] for row in rows]
+def count_cells(text: str) -> int:
+    """Return how many cells of a terminal a printable text takes."""
+    return len(text) if text.isascii() else sum(map(_count_cells, text))
+
+
+def _count_cells(character: str) -> int:
+    # Marks combine with the character before them; so do the vowels and final consonants of decomposed Korean, as in
+    # file names of macOS.
+    if category(character).startswith("M") or "\u1160" <= character <= "\u11ff":
+        return 0
+    return 2 if east_asian_width(character) in "WF" else 1
+
+
+def _count_fitting(text: str, width: int) -> int:
+    """Return how many characters fit into so many cells."""
+    return bisect_right(list(accumulate(map(_count_cells, text))), width)
+
+
+def fit(text: str, width: int) -> str:
+    """Return the text in at most `width` cells, with an ellipsis where it was cut."""
+    return text if count_cells(text) <= width else text[: _count_fitting(text, width - 1)] + _ELLIPSIS
+
+
+def format_table(screen: Screen, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a line for each row, under the titles if there are any."""
+    grid = [[escape_unprintable(cell) for cell in row] for row in rows]
     if screen.width is not None:
-        columns, grid = _without_empty(columns, grid)
+        columns, grid = _drop_empty(columns, grid)
     titles = [column.title for column in columns]
-    widths = _widths(screen, columns, [titles, *grid])
-    lines = [_line(screen, columns, widths, row) for row in grid]
+    widths = _choose_widths(screen, columns, [titles, *grid])
+    lines = [_format_row(screen, columns, widths, row) for row in grid]
     if any(titles):
         bold = [column._replace(style="bold") for column in columns]
-        lines.insert(0, _line(screen, bold, widths, titles))
+        lines.insert(0, _format_row(screen, bold, widths, titles))
     return lines
 
 
-def _without_empty(columns: Sequence[Column], grid: list[list[str]]) -> tuple[Sequence[Column], list[list[str]]]:
-    """Less the optional columns in which there is nothing."""
+def _drop_empty(columns: Sequence[Column], grid: list[list[str]]) -> tuple[Sequence[Column], list[list[str]]]:
+    """Leave out the optional columns in which there is nothing."""
     used = [any(column) for column in zip(*grid, strict=True)] or [True] * len(columns)
     kept = [is_used or not column.is_optional for is_used, column in zip(used, columns, strict=True)]
     return [*compress(columns, kept)], [[*compress(row, kept)] for row in grid]
 
 
-def _widths(screen: Screen, columns: Sequence[Column], grid: Sequence[Sequence[str]]) -> list[int]:
-    """The cells of each column: all it needs, unless the columns that can must give way, the widest first."""
-    widths = [max(map(cells, column)) for column in zip(*grid, strict=True)]
+def _choose_widths(screen: Screen, columns: Sequence[Column], grid: Sequence[Sequence[str]]) -> list[int]:
+    """Return the cells of each column: all it needs, unless columns must give way, the widest first."""
+    widths = [max(map(count_cells, column)) for column in zip(*grid, strict=True)]
     if screen.width is None:
         return widths
     widths = [min(width, screen.width) for width in widths]
@@ -68,43 +95,55 @@ def _widths(screen: Screen, columns: Sequence[Column], grid: Sequence[Sequence[s
     return widths
 
 
-def _line(screen: Screen, columns: Sequence[Column], widths: Sequence[int], row: Sequence[str]) -> str:
+def _format_row(screen: Screen, columns: Sequence[Column], widths: Sequence[int], row: Sequence[str]) -> str:
     shown: list[str] = []
     left = screen.width
     for column, width, cell in zip(columns, widths, row, strict=True):
         space = width if left is None else min(width, left)
         if space <= 0:
             break
-        shown.append(_cell(screen, column, space, cell))
+        shown.append(_format_cell(screen, column, space, cell))
         left = None if left is None else left - space - len(_GAP)
     return _GAP.join(shown).rstrip()
 
 
-def _cell(screen: Screen, column: Column, width: int, text: str) -> str:
+def _format_cell(screen: Screen, column: Column, width: int, text: str) -> str:
     cut = fit(text, width)
-    padding = " " * (width - cells(cut))
+    padding = " " * (width - count_cells(cut))
     painted = screen.paint(cut, column.style) if column.style and cut else cut
     return padding + painted if column.is_number else painted + padding
 
 
-def card(screen: Screen, groups: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    """Titled groups of fields, each field on lines of its own; fields and groups without a value are left out."""
+def format_card(screen: Screen, groups: Mapping[str, Mapping[str, str | list[str]]]) -> Iterator[str]:
+    """Yield titled groups of fields, each field on lines of its own.
+
+    A text is one line, broken where it is too long; a list has a line for each of its texts. Fields and groups
+    without a value are left out.
+    """
     shown = {title: {name: value for name, value in fields.items() if value} for title, fields in groups.items()}
-    label = max((len(name) for fields in shown.values() for name in fields), default=0)
+    label = max((count_cells(name) for fields in shown.values() for name in fields), default=0)
     for title, fields in shown.items():
-        if not fields:
-            continue
-        yield screen.paint(safe(title), "bold")
+        if fields:
+            yield screen.paint(escape_unprintable(title), "bold")
         for name, value in fields.items():
-            first, *more = _wrapped(screen, value, label + 2 * len(_GAP)) or [""]
-            yield f"{_GAP}{screen.paint(name.ljust(label), 'cyan')}{_GAP}{first}"
-            yield from (f"{_GAP}{' ' * label}{_GAP}{line}" for line in more)
+            padding = " " * (label - count_cells(name))
+            first, *more = _break_lines(screen, value, label + 2 * len(_GAP))
+            yield f"{_GAP}{screen.paint(name + padding, 'cyan')}{_GAP}{first}"
+            yield from (f"{_GAP}{' ' * label}{_GAP}{line}".rstrip() for line in more)
 
 
-def _wrapped(screen: Screen, value: str, indent: int) -> list[str]:
-    """The lines of a value, those that are too long broken."""
-    lines = safe_lines(value)
+def _break_lines(screen: Screen, value: str | list[str], indent: int) -> list[str]:
+    lines = [escape_unprintable(line) for line in ([value] if isinstance(value, str) else value)]
     if screen.width is None:
         return lines
     room = max(min(screen.width, _WIDEST_CARD) - indent, _LEAST)
-    return [part for line in lines for part in wrap(line, room) or [""]]
+    return [part for line in lines for words in wrap(line, room) or [""] for part in _break_wide(words, room)]
+
+
+def _break_wide(text: str, width: int) -> Iterator[str]:
+    """Break a text again whose characters, counted by `wrap`, take more than a cell each."""
+    while count_cells(text) > width:
+        end = _count_fitting(text, width)
+        yield text[:end]
+        text = text[end:]
+    yield text

@@ -1,37 +1,31 @@
-"""The terminal: what may reach it, how wide and how colourful it is, bars. The only module that prints, or knows rich.
-
-Rich is asked for what is hard: what a terminal can do, how wide characters are, bars that move. Its tables are not
-used, because they take half a millisecond a row, and a sample may have 80,000 functions. It is imported when there is
-a terminal to show something on; what goes to a pipe or to a program does without.
-"""
+"""Print answers and errors, in colours that the terminal has and lines that it can show."""
 
 import io
 import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
+from typing import Any, Final, NamedTuple, TextIO
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress
+import click
 
-# What cannot move a cursor; the second is what some remote shells say.
+from sampledb.text import escape_unprintable
+
+# The second name comes from some remote shells.
 _DUMB: Final = {"dumb", "unknown"}
-ELLIPSIS: Final = "…"
-# Of a terminal that says it has none.
+# For terminals that report none.
 _USUAL_WIDTH: Final = 80
 
 
 class Screen(NamedTuple):
-    """Where text goes.
+    """The place where text is shown.
 
     Attributes:
-        width: Cells in a line; `None` where lines may have any length, in a pipe.
-        paint: Text and a style (`"bold"`, `"cyan"`, …) to the same text in that style, or as it was.
+        width: Cells in a line; `None` in a pipe, where lines have any length.
+        paint: Return a text in a style (`"bold"`, `"cyan"`, `"bold red"`), or unchanged where there are no colours.
     """
 
     width: int | None
@@ -39,12 +33,12 @@ class Screen(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a command has to say; only what is asked for is made.
+    """The result of a command; only the form that is asked for is computed.
 
     Attributes:
-        data: The same for machines: plain JSON types.
-        lines: The same for people.
-        exit_code: 0, or 3 when something failed or is wrong.
+        data: Return it for machines: plain JSON types.
+        lines: Return it for people.
+        exit_code: 0, or 3 when something failed or is damaged.
     """
 
     data: Callable[[], Any]
@@ -52,44 +46,8 @@ class Answer(NamedTuple):
     exit_code: int = 0
 
 
-# Text
-
-
-def safe(text: str) -> str:
-    """Text from malware: a terminal must not obey the control sequences in it, nor turn its direction."""
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
-
-
-def safe_lines(text: str) -> list[str]:
-    """The same for text that may have several lines."""
-    return [safe(line) for line in text.splitlines()]
-
-
-def cells(text: str) -> int:
-    """How many cells of a terminal the text takes."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len  # noqa: PLC0415 - only where there are such characters
-
-    return cell_len(text)
-
-
-def fit(text: str, width: int) -> str:
-    """The text in at most `width` cells, an ellipsis showing what was cut."""
-    if cells(text) <= width:
-        return text
-    from rich.cells import set_cell_size  # noqa: PLC0415 - as above
-
-    return set_cell_size(text, max(width - 1, 0)) + ELLIPSIS
-
-
-# Out
-
-
-def prepare() -> None:
-    """Let no character stop the output, whatever encoding the locale asks for."""
+def prepare_streams() -> None:
+    """Make the standard streams exist and accept any character."""
     for name in ("stdin", "stdout", "stderr"):
         # Python has none where the shell has closed it.
         if getattr(sys, name) is None:
@@ -100,134 +58,87 @@ def prepare() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def screen(stream: TextIO | None = None) -> Screen:
-    """What stdout can show, or another stream."""
+def get_screen(stream: TextIO | None = None) -> Screen:
+    """Return the screen behind a stream, stdout by default."""
     stream = stream or sys.stdout
-    if not stream.isatty() and not os.environ.get("FORCE_COLOR"):
-        return Screen(None, _unpainted)
-    console = _console(stream)
-    return Screen(
-        console.width or _USUAL_WIDTH if stream.isatty() else None, _painted if _has_colors(console) else _unpainted
+    has_colours = (
+        (stream.isatty() or os.environ.get("FORCE_COLOR")) and not os.environ.get("NO_COLOR") and not is_dumb()
     )
+    return Screen(count_columns(stream) if stream.isatty() else None, _paint if has_colours else _keep)
 
 
-def _console(stream: TextIO) -> "Console":
-    from rich.console import Console  # noqa: PLC0415 - takes a tenth of a second
-
-    return Console(file=stream, highlight=False, markup=False, emoji=False)
-
-
-def _has_colors(console: "Console") -> bool:
-    return bool(console.color_system) and not console.no_color and not console.legacy_windows
+def is_dumb() -> bool:
+    """Return whether the terminal knows no control sequences."""
+    return os.environ.get("TERM") in _DUMB
 
 
-def _unpainted(text: str, _: str) -> str:
+def count_columns(terminal: TextIO) -> int:
+    """Return the width of a terminal, or what COLUMNS says instead."""
+    with suppress(OSError, ValueError):
+        return int(os.environ.get("COLUMNS") or os.get_terminal_size(terminal.fileno()).columns) or _USUAL_WIDTH
+    return _USUAL_WIDTH
+
+
+def _paint(text: str, style: str) -> str:
+    last = style.rsplit(maxsplit=1)[-1]
+    colour = None if last in {"bold", "dim"} else last
+    return click.style(text, fg=colour, bold="bold" in style or None, dim="dim" in style or None)
+
+
+def _keep(text: str, _: str) -> str:
     return text
 
 
-def _painted(text: str, style: str) -> str:
-    from rich.style import Style  # noqa: PLC0415 - is there already
-
-    return Style.parse(style).render(text)
-
-
-def show(answer: Answer, *, as_json: bool) -> None:
-    """Print an answer, for machines or for people."""
-    write([_json({"status": "successful", "data": answer.data()})] if as_json else answer.lines(screen()))
+def print_answer(answer: Answer, *, as_json: bool) -> None:
+    """Print an answer to stdout, for machines or for people."""
+    print_lines([_to_json({"status": "successful", "data": answer.data()})] if as_json else answer.lines(get_screen()))
 
 
-def write(lines: Iterable[str]) -> None:
-    """Print lines to stdout; they must be safe already."""
-    sys.stdout.writelines(f"{line}\n" for line in lines)
-    sys.stdout.flush()
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines to stdout; they must be printable."""
+    write(sys.stdout, "".join(f"{line}\n" for line in lines))
 
 
-def complain(text: str, label: str = "Error:") -> None:
-    """Print an error, or what else the label says, for people to stderr, one line."""
-    shown = screen(sys.stderr).paint(label, "bold red")
-    sys.stderr.write(f"{shown} {safe(text)}\n")
+def print_error(error: str | dict[str, Any]) -> None:
+    """Print an error to stderr: a sentence for people, or an error's `to_dict()` for machines."""
+    write(sys.stderr, f"{label(error) if isinstance(error, str) else _to_json(error)}\n")
 
 
-def complain_json(error: dict[str, Any]) -> None:
-    """Print an error for machines to stderr."""
-    sys.stderr.write(f"{_json(error)}\n")
+def label(text: str, word: str = "Error:") -> str:
+    """Return a sentence for stderr in one line, with a word before it."""
+    return f"{get_screen(sys.stderr).paint(word, 'bold red')} {escape_unprintable(text)}"
 
 
-def _json(value: object) -> str:
+def write(stream: TextIO, text: str) -> None:
+    """Write text to a stream and flush it."""
+    # Translates colours for old consoles of Windows; they were left out already where nobody wants them.
+    click.echo(text, file=stream, nl=False, color=True)
+
+
+def _to_json(value: object) -> str:
     # Python indents slowly, and only people want it.
     indent = 1 if sys.stdout.isatty() else None
     try:
-        return json.dumps(value, indent=indent, default=_plain, allow_nan=False)
+        return json.dumps(value, indent=indent, default=_encode_unknown, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(value), indent=indent, default=_plain)
+        return json.dumps(_replace_infinities(value), indent=indent, default=_encode_unknown)
 
 
-def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    """The same, with null for the infinities that a query may give, and JSON lacks."""
+def _replace_infinities(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Replace infinities, which a query may return and JSON lacks, by null."""
     if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: _replace_infinities(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_finite(each) for each in value]
+        return [_replace_infinities(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _plain(value: object) -> object:
-    """What JSON lacks: the blobs that a query may give."""
+def _encode_unknown(value: object) -> str:
+    """Return a value that JSON lacks as text, such as the blobs that a query may return."""
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-def hang_up() -> None:
-    """Nobody reads any more: let Python's last flush of stdout go nowhere, rather than fail."""
+def discard_output() -> None:
+    """Send the rest of stdout nowhere, so that Python's last flush does not fail."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-# What takes long
-
-
-def is_lively() -> bool:
-    """Whether stderr is a terminal on which a bar can move."""
-    return sys.stderr.isatty() and os.environ.get("TERM") not in _DUMB
-
-
-class Bar:
-    """A bar on stderr: how many are done, of how many if that is known, how fast, how long it will take."""
-
-    def __init__(self, progress: "Progress") -> None:
-        self._progress = progress
-        self._task = progress.add_task("", total=None, rate="")
-
-    def move(self, done: int, total: int | None, rate: float) -> None:
-        """Show how far it is; `rate` is a second."""
-        self._progress.update(self._task, completed=done, total=total, rate=f"{rate:.1f}/s")
-
-    def write(self, line: str) -> None:
-        """Print a line above the bar; it must be safe already."""
-        # Not print(), which would take it for rich's own markup, and wrap it.
-        self._progress.console.out(line, highlight=False)
-
-
-@contextmanager
-def bar() -> Iterator[Bar | None]:
-    """A bar on a terminal, which is gone afterwards; `None` where there is no terminal."""
-    if not is_lively():
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    # Both streams are left as they are: nothing is printed meanwhile but by Bar.write.
-    with Progress(
-        *columns, console=_console(sys.stderr), transient=True, redirect_stdout=False, redirect_stderr=False
-    ) as progress:
-        yield Bar(progress)
-
-
-@contextmanager
-def waiting(text: str) -> Iterator[None]:
-    """Show on a terminal that something goes on whose end cannot be told."""
-    if not is_lively():
-        yield
-        return
-    with _console(sys.stderr).status(text):
-        yield

@@ -1,1 +1,1 @@
-"""HTML and control-flow graphs of records."""
+"""HTML and control-flow graphs, from plain values."""

@@ -1,7 +1,7 @@
-"""HTML of records, for notebooks: cards and tables, without scripts, styles or resources of their own.
+"""HTML for notebooks: cards and tables, without scripts, styles or resources of their own.
 
-Names, tags and operands come from malware. What of them is no printable character is shown as an escape, so that
-nothing hides or turns the text around it; markup is escaped; and everything has a bound.
+Names, tags and operands come from malware. Unprintable characters are shown as escapes, so that nothing hides or
+reverses the text around it; markup is escaped; and everything has a bound.
 """
 
 import json
@@ -11,6 +11,7 @@ from html import escape
 from typing import Final
 
 from sampledb.errors import shorten
+from sampledb.text import escape_unprintable
 
 MAX_ROWS: Final = 50
 # Characters of a value: in a card, and in a table.
@@ -18,71 +19,63 @@ _LONG: Final = 1000
 _SHORT: Final = 80
 _MAX_TAGS: Final = 50
 
-# What people know by its hex digits.
+# Fields that people know by their hex digits.
 _HEX: Final = frozenset({"offset", "base_addr", "pic_hash"})
 # Colours are left to the notebook's theme, dark or light.
 _LEFT: Final = ' style="text-align: left; vertical-align: top"'
 _TAG: Final = '<span style="border: 1px solid; border-radius: 4px; padding: 0 4px">{}</span>'
 
 
-def card(title: str, fields: Mapping[str, object]) -> str:
-    """A record: a line for each field."""
+def render_card(title: str, fields: Mapping[str, object]) -> str:
+    """Return a table with a row for each field."""
     rows = (
-        f"<tr><th{_LEFT}>{text(name, _LONG)}</th><td{_LEFT}>{_value(name, value, _LONG)}</td></tr>"
+        f"<tr><th{_LEFT}>{render_text(name, _LONG)}</th><td{_LEFT}>{_render_value(name, value, _LONG)}</td></tr>"
         for name, value in fields.items()
     )
-    return f"<table><caption{_LEFT}>{text(title, _LONG)}</caption><tbody>{''.join(rows)}</tbody></table>"
+    return f"<table><caption{_LEFT}>{render_text(title, _LONG)}</caption><tbody>{''.join(rows)}</tbody></table>"
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], count: int) -> str:
-    """Records, a row each; of the `count` there are, no more than MAX_ROWS."""
-    head = "".join(f"<th{_LEFT}>{text(column, _SHORT)}</th>" for column in columns)
-    body = "".join(f"<tr>{_cells(columns, row)}</tr>" for row, _ in zip(rows, range(MAX_ROWS), strict=False))
+def render_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], count: int) -> str:
+    """Return a table of at most MAX_ROWS rows; `count` is how many there are."""
+    head = "".join(f"<th{_LEFT}>{render_text(column, _SHORT)}</th>" for column in columns)
+    body = "".join(f"<tr>{_render_cells(columns, row)}</tr>" for row, _ in zip(rows, range(MAX_ROWS), strict=False))
     rest = f"<p>… and {count - MAX_ROWS:,} more</p>" if count > MAX_ROWS else ""
-    caption = f"<caption{_LEFT}>{text(title, _LONG)}</caption>"
+    caption = f"<caption{_LEFT}>{render_text(title, _LONG)}</caption>"
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
 
 
-def _cells(columns: Sequence[str], row: Sequence[object]) -> str:
+def _render_cells(columns: Sequence[str], row: Sequence[object]) -> str:
     return "".join(
-        f"<td{_LEFT}>{_value(column, value, _SHORT)}</td>" for column, value in zip(columns, row, strict=True)
+        f"<td{_LEFT}>{_render_value(column, value, _SHORT)}</td>" for column, value in zip(columns, row, strict=True)
     )
 
 
-def note(words: str) -> str:
-    """A paragraph."""
-    return f"<p>{text(words, _LONG)}</p>"
+def render_note(text: str) -> str:
+    """Return a paragraph."""
+    return f"<p>{render_text(text, _LONG)}</p>"
 
 
-def folded(summary: str, lines: Sequence[str], *, unfolded: bool) -> str:
-    """Lines of code, below a summary that folds them away."""
+def render_code(summary: str, lines: Sequence[str], *, unfolded: bool) -> str:
+    """Return lines of code below a summary that folds them away."""
     opened = " open" if unfolded else ""
-    code = "\n".join(text(line, _LONG) for line in lines)
-    return f"<details{opened}><summary>{text(summary, _LONG)}</summary><pre>{code}</pre></details>"
+    code = "\n".join(render_text(line, _LONG) for line in lines)
+    return f"<details{opened}><summary>{render_text(summary, _LONG)}</summary><pre>{code}</pre></details>"
 
 
-def text(words: str, limit: int) -> str:
-    """Words as HTML and XML, at most `limit` characters of them."""
-    return escape(visible(words, limit))
+def render_text(text: str, limit: int) -> str:
+    """Return at most `limit` characters as HTML and XML."""
+    return escape(escape_unprintable(shorten(text, limit)))
 
 
-def visible(words: str, limit: int) -> str:
-    """At most `limit` characters, those that are not printable as Python escapes them."""
-    shown = shorten(words, limit)
-    if shown.isprintable():
-        return shown
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in shown)
-
-
-def _value(name: str, value: object, limit: int) -> str:
-    """A field's value as HTML; nothing for `None` and what is empty."""
+def _render_value(name: str, value: object, limit: int) -> str:
+    """Return a field's value; `None` and empty values show nothing."""
     if isinstance(value, int) and not isinstance(value, bool) and name in _HEX:
         return f"{value:#x}"
     if isinstance(value, list | tuple):
-        return " ".join(_TAG.format(text(str(each), limit)) for each in value[:_MAX_TAGS])
+        return " ".join(_TAG.format(render_text(str(each), limit)) for each in value[:_MAX_TAGS])
     if isinstance(value, dict):
-        # Media have thousands of fields at most; json leaves out no text, text() does.
-        return text(json.dumps(value, ensure_ascii=False, default=str) if value else "", limit)
+        # Even of media, whose metadata is the longest, this is short; render_text() cuts it.
+        return render_text(json.dumps(value, ensure_ascii=False, default=str) if value else "", limit)
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    return "" if value is None else text(str(value), limit)
+    return "" if value is None else render_text(str(value), limit)

@@ -1,4 +1,4 @@
-"""The command line as people and programs meet it: in a pipe, and on a terminal."""
+"""Run the command line as people and programs do: in a pipe, and on a terminal."""
 
 import json
 import os
@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from sampledb.model import Record
 
-# What would change what is printed, wherever the tests run.
-_UNWANTED = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+# Variables that change the output.
+_UNWANTED = ("NO_COLOR", "FORCE_COLOR", "COLUMNS")
 
 
 class Shown(NamedTuple):
-    """What a process left behind; on a terminal, both streams are one."""
+    """The exit code and output of a process; on a terminal, both streams are one."""
 
     code: int
     output: str
@@ -22,7 +22,7 @@ class Shown(NamedTuple):
 
 
 def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process', less what is about colours and sizes."""
+    """Return this process's environment without what changes colours and sizes."""
     kept = {name: value for name, value in os.environ.items() if name not in _UNWANTED}
     return kept | {"TERM": "xterm-256color"} | dict(changes or {})
 
@@ -32,7 +32,7 @@ def command(*arguments: object) -> list[str]:
 
 
 def run(*arguments: object, stdin: str = "", variables: Mapping[str, str] | None = None) -> Shown:
-    """In a pipe."""
+    """Run a command in a pipe."""
     done = subprocess.run(
         command(*arguments), input=stdin, capture_output=True, encoding="utf-8", timeout=60, check=False,
         env=environment(variables),
@@ -41,7 +41,7 @@ def run(*arguments: object, stdin: str = "", variables: Mapping[str, str] | None
 
 
 def answered(*arguments: object, code: int = 0, stdin: str = "") -> Any:
-    """The data that a command gives machines, and nothing else."""
+    """Return the data that a command prints with --json; it must print nothing else."""
     shown = run(*arguments, "--json", stdin=stdin)
     assert (shown.code, shown.errors) == (code, "")
     answer = json.loads(shown.output)
@@ -54,8 +54,8 @@ def dicts(records: Iterable[Record]) -> list[dict[str, Any]]:
 
 
 def run_on_terminal(*arguments: object, columns: int = 80, variables: Mapping[str, str] | None = None) -> Shown:
-    """On a terminal of so many columns."""
-    # Not everywhere.
+    """Run a command on a terminal of so many columns."""
+    # Not on Windows.
     import pty  # noqa: PLC0415
     import termios  # noqa: PLC0415
 
@@ -65,13 +65,13 @@ def run_on_terminal(*arguments: object, columns: int = 80, variables: Mapping[st
         command(*arguments), stdin=slave, stdout=slave, stderr=slave, env=environment(variables), close_fds=True
     )
     os.close(slave)
-    output = _all_of(master)
+    output = _read_all(master)
     os.close(master)
     return Shown(process.wait(timeout=60), output.replace("\r\n", "\n"))
 
 
-def _all_of(master: int) -> str:
-    """What is printed until nobody has the terminal any more, which Linux calls an error."""
+def _read_all(master: int) -> str:
+    """Return the output until the terminal is closed at the other end, which Linux reports as an error."""
     parts: list[bytes] = []
     try:
         while part := os.read(master, 65536):

@@ -1,4 +1,4 @@
-"""What all commands share: errors, exit codes, pipes, interrupts, help, completion."""
+"""All commands: errors, exit codes, pipes, interrupts, help, completion."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ posix = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the platform 
 
 def test_errors_are_one_line_or_json_and_exit_with_1(path: Path) -> None:
     shown = run("show", path, 9317)
-    assert shown == (1, "", "Error: Sample 9317 not found. `sampledb list FILE` shows those there are.\n")
+    assert shown == (1, "", "Error: Sample 9317 not found. Run `sampledb list FILE` to see which there are.\n")
     shown = run("show", path, 9317, "--json")
     assert (shown.code, shown.output) == (1, "")
     assert json.loads(shown.errors) == {
@@ -169,11 +169,12 @@ def test_help_lists_all_commands_with_their_summaries() -> None:
     assert "Examples:\n    sampledb add corpus.sampledb report.smda" in run("add", "--help").output
 
 
-def test_the_version_is_told_without_loading_what_tables_need(filled_path: Path) -> None:
-    for arguments in (["--version"], ["list", filled_path], ["list", filled_path, "--json"]):
+def test_commands_load_only_what_they_need(filled_path: Path) -> None:
+    for arguments in (["--version"], ["list", filled_path], ["show", filled_path, 1, "--json"]):
         shown = run(*arguments, variables={"PYTHONPROFILEIMPORTTIME": "1"})
-        assert "click" in shown.errors
-        assert "rich" not in shown.errors
+        assert "sampledb.cli" in shown.errors
+        for library in ("smda", "sqlite_utils", "pymediainfo", "sampledb.render"):
+            assert f" {library}\n" not in shown.errors
 
 
 @pytest.mark.parametrize(

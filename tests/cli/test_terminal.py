@@ -1,26 +1,21 @@
-"""What people see on a terminal: tables that fit, colours, bars; and what they must never see."""
+"""Real terminals: tables that fit, colours, bars, and no control sequences from malware."""
 
 import re
 import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import sampledb
 from sampledb import SampleDB
-from sampledb.cli import table as tables
-from sampledb.cli import terminal, views
-from sampledb.cli.table import Column
-from sampledb.cli.terminal import Screen
+from sampledb.cli.table import count_cells
+from sampledb.cli.views import format_short_size
 from tests import binaries
 from tests.cli.consoles import Shown, run, run_on_terminal
 from tests.strategies import function, report
 
 on_terminal = pytest.mark.skipif(sys.platform == "win32", reason="the platform has no pseudo-terminals")
 SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-PLAIN = Screen(None, lambda text, _: text)
 
 
 def lines(shown: Shown) -> list[str]:
@@ -28,64 +23,15 @@ def lines(shown: Shown) -> list[str]:
     return SEQUENCE.sub("", shown.output).splitlines()
 
 
-# Without a process
-
-
-@given(st.text())
-def test_what_is_safe_is_printable_and_printable_text_is_as_it_was(text: str) -> None:
-    assert terminal.safe(text).isprintable()
-    assert terminal.safe(text) == text or not text.isprintable()
-
-
-@given(st.lists(st.tuples(st.text(), st.text(), st.integers().map(str)), max_size=20), st.integers(1, 200))
-def test_no_line_of_a_table_or_a_card_is_wider_than_the_screen(rows: list[tuple[str, ...]], width: int) -> None:
-    screen = PLAIN._replace(width=width)
-    columns = [Column("name", gives_way=True), Column("text", gives_way=True), Column("number", is_number=True)]
-    for line in tables.table(screen, columns, rows):
-        assert terminal.cells(line) <= width
-        assert line.isprintable()
-    fields = {"name": rows[0][0], "text": rows[0][1]} if rows else {}
-    # A field's name is never cut, and its value keeps a few cells.
-    for line in tables.card(screen, {"title": fields}):
-        assert terminal.cells(line) <= max(width, 30)
-
-
-@given(st.lists(st.tuples(st.text(), st.text()), max_size=20))
-def test_without_a_width_nothing_is_cut(rows: list[tuple[str, str]]) -> None:
-    shown = tables.table(PLAIN, [Column("a", gives_way=True), Column("b", gives_way=True)], rows)
-    assert len(shown) == 1 + len(rows)
-    for line, (first, second) in zip(shown[1:], rows, strict=True):
-        assert line.startswith(terminal.safe(first).rstrip())
-        assert line.endswith(terminal.safe(second).rstrip())
-
-
-@given(st.text(), st.integers(1, 100))
-def test_what_is_cut_ends_with_an_ellipsis(text: str, width: int) -> None:
-    cut = terminal.fit(terminal.safe(text), width)
-    assert terminal.cells(cut) <= width
-    assert cut == terminal.safe(text) or cut.endswith("…")
-
-
-@pytest.mark.parametrize(
-    ("count", "shown"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (2**20, "1.0 MiB"), (2**63, "8192.0 PiB")],
-)
-def test_sizes_are_for_people(count: int, shown: str) -> None:
-    assert views.short_size(count) == shown
-
-
-# On a terminal
-
-
 @on_terminal
 @pytest.mark.parametrize("columns", [60, 80, 200])
 def test_tables_fit_the_terminal(filled_path: Path, filled: SampleDB, columns: int) -> None:
     shown = lines(run_on_terminal("list", filled_path, columns=columns))
     assert len(shown) == 1 + len(filled.list_samples())
-    assert max(map(terminal.cells, shown)) <= columns
+    assert max(map(count_cells, shown)) <= columns
     assert ("…" in shown[1]) == (columns < 200)
     listing = lines(run_on_terminal("function", filled_path, 1, 5, columns=columns))
-    assert max(map(terminal.cells, listing)) <= columns
+    assert max(map(count_cells, listing)) <= columns
 
 
 @on_terminal
@@ -102,7 +48,7 @@ def test_a_card_fits_the_terminal_and_says_sizes_twice(filled_path: Path, filled
     shown = lines(run_on_terminal("show", filled_path, 1, columns=60))
     assert all(len(line) <= 60 for line in shown if "sha256" not in line)
     count = filled.get_sample(1).binary_size
-    assert any(f"{count:,} bytes ({views.short_size(count)})" in line for line in shown)
+    assert any(f"{count:,} bytes ({format_short_size(count)})" in line for line in shown)
 
 
 @on_terminal
@@ -138,7 +84,28 @@ def test_a_bar_shows_how_far_it_is_and_goes_away(reports: dict[str, Path], tmp_p
     assert f"{count}/{count}" in SEQUENCE.sub("", shown.output)
     assert f"Error: {bad}"[:60] in SEQUENCE.sub("", shown.output)
     assert "added 1 " not in shown.output
+    # Erased, so that the sum stands where the bar was.
+    assert f"\r\x1b[K{len(reports)} added" in shown.output
     assert SEQUENCE.sub("", shown.output).splitlines()[-1].startswith(f"{len(reports)} added, 1 failed in ")
+
+
+@on_terminal
+def test_work_whose_end_is_unknown_shows_a_wheel_until_it_ends(filled_path: Path) -> None:
+    shown = run_on_terminal("check", filled_path, variables={"NO_COLOR": "1"})
+    assert " checking\r\x1b[K" in shown.output
+    assert shown.output.endswith("\r\x1b[KThe file is whole.\n")
+    assert "checking" not in run_on_terminal("check", filled_path, variables={"TERM": "dumb"}).output
+    assert "\x1b" not in run("check", filled_path, variables={"FORCE_COLOR": "1", "NO_COLOR": "1"}).errors
+
+
+@on_terminal
+def test_a_bar_needs_no_unicode_and_little_room(reports: dict[str, Path], tmp_path: Path) -> None:
+    variables = {"PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}
+    shown = run_on_terminal("add", tmp_path / "new.sampledb", *reports.values(), columns=30, variables=variables)
+    assert shown.output.isascii()
+    drawn = shown.output.split("\r\x1b[K")[1:-1]
+    assert any("#" in line for line in drawn)
+    assert max(map(len, drawn)) < 30
 
 
 @on_terminal

@@ -1,4 +1,4 @@
-"""Control-flow graphs: what is drawn of real functions, and that nothing in a hostile one gets out of its box."""
+"""Control-flow graphs: real functions are drawn whole, and nothing in a hostile one leaves its box."""
 
 import re
 import sys
@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sampledb import InvalidInputError, MissingExtraError, SampleDB
-from sampledb.render import graph as graphs
-from sampledb.render import layout
+from sampledb.render.graph import MAX_BLOCKS, read_graph, write_dot
+from sampledb.render.layout import place_boxes
+from sampledb.render.notebook import render_disassembly
+from sampledb.render.svg import MAX_EDGES, draw_graph
 from tests import strategies
 from tests.strategies import U64, instruction
 
@@ -54,6 +56,10 @@ def function(edges: list[tuple[int, int]], count: int = 13) -> dict[str, Any]:
     return {"blocks": {str(node): [instruction(node)] for node in range(count)}, "blockrefs": refs}
 
 
+def draw_svg(function: object) -> str:
+    return draw_graph(read_graph(function))
+
+
 def boxes(svg: str) -> list[tuple[float, float, float, float]]:
     """Left, top, right, bottom of each block."""
     found = [rect.attrib for rect in ET.fromstring(svg).iter(f"{SVG}rect") if rect.get("stroke")]  # noqa: S314 - ours
@@ -77,8 +83,8 @@ def statements(dot: str) -> list[str]:
 def test_every_real_function_has_a_box_for_each_block_and_an_arrow_for_each_edge(filled: SampleDB) -> None:
     for sample in filled.list_samples().values():
         for each in list(filled.list_functions(sample.sample_id, limit=40, disassembly=True).values()):
-            graph, svg = graphs.read(each.disassembly), each.to_svg()
-            assert len(boxes(svg)) == each.num_blocks == len(graph.blocks) < graphs.MAX_BLOCKS
+            graph, svg = read_graph(each.disassembly), each.to_svg()
+            assert len(boxes(svg)) == each.num_blocks == len(graph.blocks) < MAX_BLOCKS
             assert (
                 colours(svg).total()
                 == len(graph.edges)
@@ -88,14 +94,14 @@ def test_every_real_function_has_a_box_for_each_block_and_an_arrow_for_each_edge
 
 def test_real_branches_are_known_in_every_architecture_that_has_them(parsed: dict[str, dict[str, Any]]) -> None:
     for kind, report in parsed.items():
-        edges = [edge for function in report["xcfg"].values() for edge in graphs.read(function).edges]
+        edges = [edge for function in report["xcfg"].values() for edge in read_graph(function).edges]
         found = Counter(edge.kind for edge in edges)
         assert found["taken"] == found["fallthrough"] > 10, kind
 
 
 def test_a_branch_is_green_where_it_is_taken_and_red_where_not() -> None:
     blocks = {"0": [instruction(0, "7405", "je", "7")], "2": [instruction(2)], "7": [instruction(7, "c3", "ret")]}
-    graph = graphs.read({"blocks": blocks, "blockrefs": {"0": [7, 2], "2": [7]}})
+    graph = read_graph({"blocks": blocks, "blockrefs": {"0": [7, 2], "2": [7]}})
     assert [(edge.source, edge.target, edge.kind) for edge in graph.edges] == [
         (0, 2, "taken"),
         (0, 1, "fallthrough"),
@@ -104,20 +110,20 @@ def test_a_branch_is_green_where_it_is_taken_and_red_where_not() -> None:
 
 
 def test_blocks_come_in_address_order_and_successors_elsewhere_are_left_out() -> None:
-    graph = graphs.read({"blocks": {"100": [], "20": []}, "blockrefs": {"100": [20, 20, 5], "5": [20]}})
+    graph = read_graph({"blocks": {"100": [], "20": []}, "blockrefs": {"100": [20, 20, 5], "5": [20]}})
     assert [address for address, _ in graph.blocks] == [20, 100]
     assert [(edge.source, edge.target) for edge in graph.edges] == [(1, 0)]
 
 
 @given(strategies.functions())
 def test_whatever_can_be_stored_can_be_drawn(function: dict[str, Any]) -> None:
-    assert len(boxes(graphs.svg(function))) == len(function["blocks"])
-    assert statements(graphs.dot(function))[-1] == "}"
+    assert len(boxes(draw_svg(function))) == len(function["blocks"])
+    assert statements(write_dot(function))[-1] == "}"
 
 
 @given(hostile_functions)
 def test_hostile_functions_stay_in_their_boxes(function: dict[str, Any]) -> None:
-    svg = graphs.svg(function)
+    svg = draw_svg(function)
     tags = {element.tag.removeprefix(SVG) for element in ET.fromstring(svg).iter()}  # noqa: S314 - ours
     assert tags <= {"svg", "rect", "text", "path"}
     assert len(boxes(svg)) == len(function["blocks"])
@@ -126,7 +132,7 @@ def test_hostile_functions_stay_in_their_boxes(function: dict[str, Any]) -> None
 
 @given(hostile_functions)
 def test_nothing_in_a_function_becomes_a_statement_of_graphviz(function: dict[str, Any]) -> None:
-    dot = graphs.dot(function)
+    dot = write_dot(function)
     first, style, *content, last = statements(dot)
     assert (first, style, last) == ("digraph {", "node [shape=box, fontname=TEXT];", "}")
     assert all(re.fullmatch(r"b\d+ (-> b\d+ )?\[(label|color)=TEXT\];", line) for line in content)
@@ -145,21 +151,21 @@ def test_nothing_in_a_function_becomes_a_statement_of_graphviz(function: dict[st
     ],
 )
 def test_what_is_no_function_is_refused_and_said_in_notebooks(disassembly: Any) -> None:
-    for call in (graphs.svg, graphs.dot):
+    for call in (draw_svg, write_dot):
         with pytest.raises(InvalidInputError, match="not SMDA's"):
             call(disassembly)
-    assert "not SMDA" in graphs.html(disassembly)
+    assert "not SMDA" in render_disassembly(disassembly)
 
 
 @given(strategies.json_values)
 def test_any_json_is_drawn_or_refused(value: Any) -> None:
     for disassembly in (value, {"blocks": value}, {"blocks": {}, "blockrefs": value}, {"blocks": {"0": value}}):
-        assert graphs.html(disassembly)
+        assert render_disassembly(disassembly)
 
 
 @given(edge_lists)
 def test_boxes_do_not_overlap_and_every_edge_has_an_arrow(edges: list[tuple[int, int]]) -> None:
-    svg = graphs.svg(function(edges))
+    svg = draw_svg(function(edges))
     found = boxes(svg)
     assert len(found) == 13
     assert not any(overlaps(one, other) for number, one in enumerate(found) for other in found[:number])
@@ -169,7 +175,7 @@ def test_boxes_do_not_overlap_and_every_edge_has_an_arrow(edges: list[tuple[int,
 @given(edge_lists)
 def test_routes_lead_from_source_to_target_around_all_other_boxes(edges: list[tuple[int, int]]) -> None:
     sizes = [(60.0 + 40 * (number % 3), 30.0 + 50 * (number % 4)) for number in range(13)]
-    placed = layout.place(sizes, edges)
+    placed = place_boxes(sizes, edges)
     areas = [(x, y, x + width, y + height) for (x, y), (width, height) in zip(placed.boxes, sizes, strict=True)]
     for (source, target), route in placed.routes.items():
         for node, (x, y) in ((source, route[0]), (target, route[-1])):
@@ -184,13 +190,13 @@ def test_routes_lead_from_source_to_target_around_all_other_boxes(edges: list[tu
 
 
 def test_edges_there_and_back_are_apart() -> None:
-    routes = layout.place([(50.0, 30.0)] * 4, [(0, 1), (1, 2), (2, 3), (0, 3), (3, 0)]).routes
+    routes = place_boxes([(50.0, 30.0)] * 4, [(0, 1), (1, 2), (2, 3), (0, 3), (3, 0)]).routes
     assert not {*routes[0, 3]} & {*routes[3, 0]}
 
 
 def test_a_function_always_looks_the_same() -> None:
     edges = [(0, 1), (0, 2), (2, 3), (1, 3), (3, 0), (3, 4), (4, 4), (6, 7), (7, 6)]
-    assert graphs.svg(function(edges)) == graphs.svg(function(edges))
+    assert draw_svg(function(edges)) == draw_svg(function(edges))
 
 
 @pytest.mark.parametrize(
@@ -204,13 +210,13 @@ def test_a_function_always_looks_the_same() -> None:
     ],
 )
 def test_graphs_as_large_as_are_drawn_are_drawn(edges: list[tuple[int, int]]) -> None:
-    svg = graphs.svg(function(edges, graphs.MAX_BLOCKS))
-    assert len(boxes(svg)) == graphs.MAX_BLOCKS
-    assert colours(svg).total() == len(set(edges)) <= graphs.MAX_EDGES
+    svg = draw_svg(function(edges, MAX_BLOCKS))
+    assert len(boxes(svg)) == MAX_BLOCKS
+    assert colours(svg).total() == len(set(edges)) <= MAX_EDGES
 
 
 def test_more_edges_than_can_be_drawn_are_not_drawn_but_counted() -> None:
-    svg = graphs.svg(function([(one, other) for one in range(21) for other in range(21)], 21))
+    svg = draw_svg(function([(one, other) for one in range(21) for other in range(21)], 21))
     assert boxes(svg) == []
     assert "Not drawn: 21 blocks, 441 edges." in svg
 
@@ -218,17 +224,17 @@ def test_more_edges_than_can_be_drawn_are_not_drawn_but_counted() -> None:
 def test_what_is_left_out_is_said() -> None:
     large = function([], 1234)
     large["blocks"]["0"] = [instruction(number) for number in range(50)]
-    for drawn in (graphs.svg(large), graphs.dot(large)):
+    for drawn in (draw_svg(large), write_dot(large)):
         assert "… 1,034 more blocks" in drawn
         assert "… 38 more" in drawn
-    assert "… 758 more instructions" in graphs.html(large)
-    assert "No blocks." in graphs.svg({"blocks": {}})
+    assert "… 758 more instructions" in render_disassembly(large)
+    assert "No blocks." in draw_svg({"blocks": {}})
 
 
 def test_long_operands_and_addresses_of_any_size_are_cut() -> None:
     huge = {"blocks": {str(U64): [instruction(1 << 100_000, "90" * 10_000, "nop", "x" * 1_000_000)]}}
-    assert len(graphs.svg(huge)) < 1000
-    assert len(graphs.html(huge)) < 3000
+    assert len(draw_svg(huge)) < 1000
+    assert len(render_disassembly(huge)) < 3000
 
 
 def test_without_the_extra_the_call_says_so_and_notebooks_show_the_instructions(
@@ -236,11 +242,11 @@ def test_without_the_extra_the_call_says_so_and_notebooks_show_the_instructions(
 ) -> None:
     monkeypatch.setitem(sys.modules, "fast_sugiyama", None)
     with pytest.raises(MissingExtraError) as caught:
-        graphs.svg(function([(0, 1)]))
+        draw_svg(function([(0, 1)]))
     assert caught.value.details["install"] == "pip install 'sampledb[notebook]'"
-    shown = graphs.html(function([(0, 1)]))
+    shown = render_disassembly(function([(0, 1)]))
     assert "sampledb[notebook]" in shown
     assert "<svg" not in shown
     assert "<details open>" in shown
     assert "0xc" in shown
-    assert graphs.dot(function([(0, 1)])).startswith("digraph")
+    assert write_dot(function([(0, 1)])).startswith("digraph")

@@ -1,4 +1,4 @@
-"""What notebooks show of records, and the lists that records come in."""
+"""Records and their lists in notebooks."""
 
 import copy
 import pickle
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import sampledb
 from sampledb import Function, FunctionId, RecordDict, RecordList, SampleDB, SampleId
-from sampledb.render import html as pages
+from sampledb.render.html import render_card, render_code, render_note, render_table, render_text
 from tests import strategies
 from tests.strategies import U64
 
@@ -77,7 +77,7 @@ def a_function(number: int, name: str = "", **fields: Any) -> Function:
 
 @given(texts, st.dictionaries(texts, values, max_size=5))
 def test_a_card_has_no_tags_but_its_own(title: str, fields: dict[str, Any]) -> None:
-    page = Page(pages.card(title, fields))
+    page = Page(render_card(title, fields))
     assert set(page.tags) <= OURS
     assert page.attributes == {"style"}
     assert page.tags.count("tr") == len(fields)
@@ -85,7 +85,7 @@ def test_a_card_has_no_tags_but_its_own(title: str, fields: dict[str, Any]) -> N
 
 @given(texts, st.lists(st.lists(values, min_size=2, max_size=2), max_size=5))
 def test_a_table_has_no_tags_but_its_own(title: str, rows: list[list[Any]]) -> None:
-    page = Page(pages.table(title, ["<b>", "name"], rows, len(rows)))
+    page = Page(render_table(title, ["<b>", "name"], rows, len(rows)))
     assert set(page.tags) <= OURS
     assert page.attributes == {"style"}
     assert page.tags.count("tr") == 1 + len(rows)
@@ -93,13 +93,13 @@ def test_a_table_has_no_tags_but_its_own(title: str, rows: list[list[Any]]) -> N
 
 @given(texts, st.lists(texts))
 def test_notes_and_code_have_no_tags_but_their_own(words: str, lines: list[str]) -> None:
-    page = Page(pages.note(words) + pages.folded(words, lines, unfolded=True))
+    page = Page(render_note(words) + render_code(words, lines, unfolded=True))
     assert page.tags == ["p", "details", "summary", "pre"]
 
 
 @given(st.text())
 def test_what_is_shown_can_be_printed_and_sent(words: str) -> None:
-    shown = pages.text(words, 100)
+    shown = render_text(words, 100)
     assert shown.isprintable()
     assert shown.encode("utf-8", "strict") or not words
 

@@ -1,1 +1,1 @@
-"""The commands, a module for each section of the help."""
+"""The commands and how their answers look, a module for each subject."""

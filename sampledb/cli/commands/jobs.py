@@ -1,0 +1,124 @@
+"""The commands that disassemble binaries: at once, or as jobs."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import click
+
+from sampledb import Job, RecordList, SampleDB
+from sampledb.cli.program import LIMIT, command
+from sampledb.cli.progress import Progress
+from sampledb.cli.table import Column, format_table
+from sampledb.cli.terminal import Answer, Screen
+from sampledb.cli.views import format_time
+from sampledb.model import JobState
+
+# Those of submit_binary and analyze.
+_OPTIONS: Final = (
+    click.option("--family", default="", help="The malware family or the library."),
+    click.option("--version", default="", help="The version of the family."),
+    click.option("--dump", "is_dump", is_flag=True, help="The binaries are memory dumps, without a file format."),
+    click.option("--base-addr", metavar="HEX", help="The address where a dump was mapped, such as 0x400000."),
+    click.option("--bitness", type=click.Choice([32, 64]), default=32, show_default=True, help="Of a dump."),
+    click.option("--keep-binary", is_flag=True, help="Keep the binary in the file after its disassembly."),
+    click.option("--username", default="anonymous", show_default=True, help="Who submits it."),
+)
+_JOBS: Final = (
+    Column("job_id", "cyan"),
+    Column("state"),
+    Column("file", gives_way=True),
+    Column("attempts", is_number=True),
+    Column("sample", is_number=True, is_optional=True),
+    Column("submitted", "dim"),
+    Column("error", "red", gives_way=True, is_optional=True),
+)
+
+
+def _take_binaries(call: Callable[..., Answer]) -> Callable[..., Answer]:
+    for option in reversed(_OPTIONS):
+        call = option(call)
+    return click.argument("binaries", metavar="BINARY...", nargs=-1, required=True)(call)
+
+
+@command("analyze corpus.sampledb suspicious.exe --family upatre", access="create", many=True)
+@_take_binaries
+def analyze(db: SampleDB, progress: Progress, binaries: Sequence[str], **request: Any) -> Answer:  # noqa: ANN401 - of analyze
+    """Disassemble binaries one by one and add them.
+
+    For many binaries, `submit` and `run` are faster: they use all cores. Needs the extra `analysis`.
+    """
+    progress.expect(len(binaries))
+    progress.run_each("added", binaries, lambda source: db.analyze(Path(source), **request))
+    return progress.summarize("added")
+
+
+@command(
+    "submit corpus.sampledb *.exe --family upatre",
+    "submit corpus.sampledb memory.bin --dump --base-addr 0x400000 --bitness 32",
+    access="create",
+    many=True,
+)
+@_take_binaries
+def submit(db: SampleDB, progress: Progress, binaries: Sequence[str], **request: Any) -> Answer:  # noqa: ANN401 - of submit_binary
+    """Queue binaries for `sampledb run`.
+
+    They are stored in the file when the command ends.
+    """
+    progress.expect(len(binaries))
+    progress.run_each("queued", binaries, lambda source: db.get_job(db.submit_binary(Path(source), **request)))
+    return progress.summarize("queued")
+
+
+@command("run corpus.sampledb", "run corpus.sampledb --limit 100 --timeout 60", access="write", many=True)
+@LIMIT
+@click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds for each binary.")
+def run(db: SampleDB, progress: Progress, limit: int, timeout: float) -> Answer:
+    """Disassemble the queued binaries on all cores.
+
+    Needs the extra `analysis`. Jobs that are running when it is interrupted are queued again.
+    """
+
+    def note(_: int, total: int, job: Job) -> None:
+        progress.expect(total)
+        progress.note(
+            job.state, f"{job.sample_id or job.job_id} {job.filename}", job.to_dict(), failure=_get_reason(job)
+        )
+
+    db.run_jobs(limit=limit, timeout=timeout, progress=note)
+    return progress.summarize("finished")
+
+
+def _get_reason(job: Job) -> str:
+    """Return why a job failed, `""` if it did not."""
+    return str(job.error["message"]) if job.error else ""
+
+
+@command(
+    "jobs corpus.sampledb --state failed",
+    "jobs corpus.sampledb --cancel e3ff6bd639303680f3294c5bf467004a",
+    access=lambda arguments: "read" if arguments["cancel"] is None else "write",
+)
+@click.option("--state", type=click.Choice(get_args(JobState)), help="Only jobs in this state.")
+@click.option("--cancel", metavar="JOB_ID", help="Cancel this job, queued or running, and show it.")
+def jobs(db: SampleDB, state: JobState | None, cancel: str | None) -> Answer:
+    """List jobs in the order of submission, or cancel one."""
+    found = RecordList(db.list_jobs(state) if cancel is None else [db.cancel_job(cancel)])
+    return Answer(found.to_dicts, partial(_format_jobs, jobs=found))
+
+
+def _format_jobs(screen: Screen, jobs: Iterable[Job]) -> list[str]:
+    rows = (
+        (
+            each.job_id,
+            each.state,
+            each.filename,
+            f"{each.attempts}",
+            "" if each.sample_id is None else f"{each.sample_id}",
+            format_time(each.submitted_at),
+            _get_reason(each),
+        )
+        for each in jobs
+    )
+    return format_table(screen, _JOBS, rows)

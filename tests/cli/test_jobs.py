@@ -1,0 +1,48 @@
+"""The commands that disassemble."""
+
+from pathlib import Path
+
+import sampledb
+from tests import binaries
+from tests.cli.consoles import answered, dicts, run
+
+SMALL = binaries.launcher("t32")
+
+
+def test_binaries_are_queued_run_and_listed(tmp_path: Path) -> None:
+    path, bad = tmp_path / "new.sampledb", tmp_path / "bad.exe"
+    bad.write_bytes(b"no program")
+    queued = answered("submit", path, SMALL, bad, "--family", "distlib", "--keep-binary")
+    with sampledb.open(path, readonly=True) as db:
+        assert [each["job"] for each in queued] == dicts(db.list_jobs())
+    assert run("submit", path, SMALL).output.startswith(f"existed {queued[0]['job']['job_id']} {SMALL}\n")
+
+    shown = run("run", path, "--timeout", 60)
+    assert shown.code == 3
+    assert "finished 1 t32.exe\n" in shown.output
+    assert shown.output.splitlines()[-1].startswith("1 finished, 1 failed in ")
+    assert "bad.exe: The binary could not be disassembled" in shown.errors
+    with sampledb.open(path, readonly=True) as db:
+        assert answered("jobs", path, "--state", "failed") == dicts(db.list_jobs("failed"))
+        assert (db.get_sample(1).family, db.get_binary(1)) == ("distlib", SMALL.read_bytes())
+    assert "could not be disassembled" in run("jobs", path).output
+    assert answered("submit", path, SMALL)[0]["sample"]["sample_id"] == 1
+    assert answered("run", path) == []
+
+
+def test_a_job_is_cancelled(tmp_path: Path) -> None:
+    path = tmp_path / "new.sampledb"
+    (queued,) = answered("submit", path, SMALL)
+    (cancelled,) = answered("jobs", path, "--cancel", queued["job"]["job_id"])
+    assert cancelled["state"] == "cancelled"
+    assert run("jobs", path, "--cancel", "nope").code == 1
+
+
+def test_a_binary_is_analyzed_in_one_go(tmp_path: Path) -> None:
+    path = tmp_path / "new.sampledb"
+    (added,) = answered("analyze", path, SMALL, "--family", "distlib")
+    with sampledb.open(path, readonly=True) as db:
+        assert (added["status"], added["sample"]) == ("added", db.get_sample(1).to_dict())
+    shown = run("analyze", path, SMALL, tmp_path / "missing.exe")
+    assert (shown.code, shown.output.splitlines()[0]) == (3, f"existed 1 {SMALL}")
+    assert "missing.exe" in shown.errors

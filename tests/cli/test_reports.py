@@ -1,0 +1,59 @@
+"""The commands about SMDA reports."""
+
+import json
+from pathlib import Path
+
+import sampledb
+from sampledb import SampleDB
+from tests.cli.consoles import answered, dicts, run
+from tests.strategies import function, report
+
+
+def test_reports_of_a_folder_are_added_once(reports: dict[str, Path], tmp_path: Path) -> None:
+    path, folder = tmp_path / "new.sampledb", next(iter(reports.values())).parent
+    shown = run("add", path, folder)
+    assert (shown.code, shown.errors) == (0, "")
+    *lines, summary = shown.output.splitlines()
+    assert [line.split()[0] for line in lines] == ["added"] * len(reports)
+    assert summary.startswith(f"{len(reports)} added in ")
+    outcomes = answered("add", path, folder)
+    with sampledb.open(path, readonly=True) as db:
+        assert [outcome["sample"] for outcome in outcomes] == dicts(db.list_samples().values())
+    assert {outcome["status"] for outcome in outcomes} == {"existed"}
+    assert {Path(outcome["source"]).name for outcome in outcomes} == {each.name for each in reports.values()}
+
+
+def test_a_report_that_fails_is_named_and_the_others_are_added(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.smda", tmp_path / "bad.smda"
+    good.write_text(json.dumps(report(function(4096))))
+    bad.write_text("MZ")
+    shown = run("add", tmp_path / "new.sampledb", bad, good)
+    assert shown.code == 3
+    assert shown.errors.startswith(f"Error: {bad}: ")
+    assert "is not JSON" in shown.errors
+    assert "1 added, 1 failed in " in shown.output
+    data = answered("add", tmp_path / "new.sampledb", bad, good, code=3)
+    assert [(each["status"], bool(each["error"])) for each in data] == [("failed", True), ("existed", False)]
+
+
+def test_quiet_prints_only_errors(reports: dict[str, Path], tmp_path: Path) -> None:
+    bad = tmp_path / "bad.smda"
+    bad.write_text("MZ")
+    shown = run("add", "-q", tmp_path / "new.sampledb", reports["pe-x86"], bad)
+    assert (shown.code, shown.output, shown.errors.count("\n")) == (3, "", 1)
+
+
+def test_stdin_gives_paths_or_reports(reports: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "new.sampledb"
+    (added,) = answered("add", path, "-", stdin=f"{reports['pe-x86']}\n")
+    assert (added["status"], added["sample"]["name"]) == ("added", "t32.exe")
+    assert [each["status"] for each in answered("add", path, "-", stdin=json.dumps(report(function(1))))] == ["added"]
+
+
+def test_a_report_comes_out_as_it_went_in(filled_path: Path, filled: SampleDB, tmp_path: Path) -> None:
+    assert json.loads(run("report", filled_path, 1).output) == filled.get_report(1)
+    path = tmp_path / "1.smda"
+    assert answered("report", filled_path, 1, "-o", path) == {"path": str(path), "bytes": path.stat().st_size}
+    assert json.loads(path.read_bytes()) == filled.get_report(1)
+    shown = run("report", filled_path, 1, "-o", tmp_path / "none" / "1.smda")
+    assert (shown.code, shown.output, shown.errors.count("\n")) == (1, "", 1)
