@@ -73,6 +73,7 @@ def test_the_programs_run_with_what_the_first_command_installs(
 
 @needs_programs
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Dask warns of ports in use and of slow disks
 def test_the_programs_for_every_extra_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
