@@ -1,1 +1,1 @@
-"""What the store costs, measured: `python -m benchmarks`."""
+"""Measures what the store costs: `python -m benchmarks`."""

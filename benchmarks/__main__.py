@@ -1,8 +1,8 @@
-"""`python -m benchmarks`: what the store costs, beside the same work in bare `sqlite3` and beside its peers.
+"""Measures the store beside bare `sqlite3` and beside its peers: `python -m benchmarks`.
 
-Everything is measured in one run on one machine, the store and what it is compared with in turn. Files are warm (just
-written, in the page cache); commits are durable where the peer knows how. Writes `benchmarks/report/figures.json` and
-draws `benchmarks/report/figures.svg`; `python -m benchmarks.report.readme` puts them into the README.
+One run measures everything on one machine; the store and what it is compared with take turns. Files are warm (just
+written, in the page cache); commits are durable where the peer can do that. Writes `benchmarks/report/figures.json`
+and draws `benchmarks/report/figures.svg`; `python -m benchmarks.report.readme` copies the figures into the READMEs.
 """
 
 import argparse
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 import sampledb.store.sqlite
-from benchmarks import corpus, peers
+from benchmarks import corpus
+from benchmarks.peers import stores
 from benchmarks.report import figures, picture, tables
 from benchmarks.subjects import growth, memory, store
 
@@ -23,22 +24,24 @@ _VERSIONS: Final = ("sampledb", "msgspec", "zstandard", "xxhash", "duckdb", "sql
 
 
 def main() -> None:
-    """Make the corpus, measure, print, write, draw."""
+    """Measure; print, save and draw the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--reports", type=int, default=280, help="reports of the corpus (default: 280)")
-    parser.add_argument("--functions", type=int, default=300_000, help="how far to grow a store (default: 300,000)")
-    parser.add_argument("--json", type=Path, default=figures.PATH, help="where the figures go")
+    parser.add_argument(
+        "--functions", type=int, default=300_000, help="functions in the largest store (default: 300,000)"
+    )
+    parser.add_argument("--json", type=Path, default=figures.PATH, help="the file to write the figures to")
     arguments = parser.parse_args()
-    paths = corpus.reports(arguments.reports)
+    paths = corpus.make_reports(arguments.reports)
     with tempfile.TemporaryDirectory(dir=corpus.CACHE) as folder:
         result = measure(paths, Path(folder), arguments.functions)
-    print(tables.text(result))
-    figures.save(result, arguments.json)
-    picture.draw(result, arguments.json.with_suffix(".svg"))
+    print(tables.format_figures(result))
+    figures.save_figures(result, arguments.json)
+    picture.draw_figures(result, arguments.json.with_suffix(".svg"))
 
 
 def measure(paths: list[Path], folder: Path, functions: int) -> figures.Figures:
-    """All figures of one run."""
+    """Return all figures of one run."""
     measured = store.measure(paths, folder)
     json_bytes = measured.sizes.curve[-1][0]
     return figures.Figures(
@@ -53,7 +56,7 @@ def measure(paths: list[Path], folder: Path, functions: int) -> figures.Figures:
         rows=measured.rows,
         sizes=measured.sizes,
         adding=measured.adding,
-        peers=peers.measure(paths, folder),
+        peers=stores.measure(paths, folder),
         memory=memory.measure(paths, folder),
         growth=growth.measure(paths, folder, functions),
     )

@@ -1,6 +1,6 @@
-"""The corpus: SMDA's reports of real binaries for several platforms, made once and kept in a cache folder.
+"""The corpus: SMDA reports of real binaries for several platforms, made once and kept in a cache folder.
 
-The binaries are those of wheels that PyPI has for other platforms than this one, and programs of this machine.
+The binaries come from PyPI's wheels for seven platforms and from this machine's programs.
 """
 
 import contextlib
@@ -11,12 +11,13 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
 CACHE: Final = Path(__file__).parent / ".cache"
 MAGICS: Final = (b"MZ", b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe")
-# SMDA needs minutes and gigabytes for larger ones, and the corpus wants many programs rather than long ones.
+# SMDA needs minutes and gigabytes for larger binaries, and many programs say more than a few large ones.
 MAX_BINARY_BYTES: Final = 1_000_000
 
 PACKAGES: Final = ("msgspec", "xxhash", "psutil", "pyyaml", "markupsafe", "zstandard", "distlib", "clr-loader", "regex")
@@ -31,45 +32,45 @@ PLATFORMS: Final = (
 )
 
 
-def reports(count: int) -> list[Path]:
-    """The paths of `count` reports, fewer where there are not as many binaries; makes what is missing."""
+def make_reports(count: int) -> list[Path]:
+    """Return the paths of `count` reports, and make those that are missing.
+
+    There are fewer where SMDA cannot disassemble a binary.
+    """
     folder = CACHE / "reports"
     folder.mkdir(parents=True, exist_ok=True)
-    made = sorted(folder.glob("*.smda"))
-    if len(made) < count:
-        _make(folder, count)
-        made = sorted(folder.glob("*.smda"))
-    return made[:count]
+    paths = sorted(folder.glob("*.smda"))
+    if len(paths) < count:
+        _disassemble_missing(folder, count)
+        paths = sorted(folder.glob("*.smda"))
+    return paths[:count]
 
 
 _PIC_HASH = re.compile(rb'("pic_hash": ?)([0-9]+)')
 _SHA256 = re.compile(rb'("sha256": ?")([0-9a-f]{64})')
 
 
-def sha256_of(report: bytes) -> str:
-    """Which program a report is of."""
+def read_sha256(report: bytes) -> str:
+    """Return the SHA-256 of the program in a report."""
     found = _SHA256.search(report)
     assert found
     return found[2].decode()
 
 
-def renewed(report: bytes, number: int) -> bytes:
-    """The same program as another file: another SHA-256, and other pic hashes, so that it matches no other number."""
-    digest = hashlib.sha256(f"{number} {sha256_of(report)}".encode()).hexdigest().encode()
+def vary_report(report: bytes, number: int) -> bytes:
+    """Return the report with another SHA-256 and other pic hashes, so that it matches no other `number`."""
+    digest = hashlib.sha256(f"{number} {read_sha256(report)}".encode()).hexdigest().encode()
     other = _SHA256.sub(rb"\g<1>%b" % digest, report, count=1)
     return _PIC_HASH.sub(lambda found: b"%b%d" % (found[1], int(found[2]) ^ number << 24), other)
 
 
-def _make(folder: Path, count: int) -> None:
-    by_digest: dict[str, tuple[Path, bytes]] = {}
-    for name, content in binaries():
-        digest = hashlib.sha256(content).hexdigest()
-        by_digest.setdefault(digest, (folder / f"{digest[:12]}_{name}.smda", content))
-        if len(by_digest) == count:
-            break
-    wanted = dict(by_digest.values())
+def _disassemble_missing(folder: Path, count: int) -> None:
+    wanted = {
+        folder / f"{hashlib.sha256(content).hexdigest()[:12]}_{name}.smda": content
+        for name, content in islice(find_binaries(), count)
+    }
     missing = {path: content for path, content in wanted.items() if not path.exists()}
-    print(f"Disassembling {len(missing)} binaries, once: this takes minutes.", file=sys.stderr)
+    print(f"Disassembling {len(missing)} binaries; this takes minutes, but only once.", file=sys.stderr)
     with ProcessPoolExecutor() as pool:
         for done, _ in enumerate(pool.map(_disassemble, missing, missing.values()), 1):
             print(f"\r{done}/{len(missing)}", end="", file=sys.stderr)
@@ -77,7 +78,7 @@ def _make(folder: Path, count: int) -> None:
 
 
 def _disassemble(report: Path, binary: bytes) -> None:
-    from smda.Disassembler import Disassembler  # noqa: PLC0415 - only workers pay for it
+    from smda.Disassembler import Disassembler  # noqa: PLC0415 - it takes half a second, which only workers need
 
     smda_report = Disassembler().disassembleFile(report.stem, buffer=binary)
     if smda_report.status == "ok" and smda_report.num_functions:
@@ -86,23 +87,33 @@ def _disassemble(report: Path, binary: bytes) -> None:
         partial.replace(report)
 
 
-def binaries() -> Iterator[tuple[str, bytes]]:
-    """Names and contents: first those of wheels, then this machine's, the smaller first."""
-    for wheel in _wheels():
+def find_binaries() -> Iterator[tuple[str, bytes]]:
+    """Yield names and contents, each content once: first from wheels, then from this machine, smaller ones first."""
+    seen = set()
+    for name, content in chain(_read_wheels(), _read_programs()):
+        digest = hashlib.sha256(content).digest()
+        if content.startswith(MAGICS) and digest not in seen:
+            seen.add(digest)
+            yield name, content
+
+
+def _read_wheels() -> Iterator[tuple[str, bytes]]:
+    for wheel in _download_wheels():
         with zipfile.ZipFile(wheel) as archive:
             for member in archive.infolist():
                 if member.file_size <= MAX_BINARY_BYTES and not member.is_dir():
-                    content = archive.read(member)
-                    if content.startswith(MAGICS):
-                        yield Path(member.filename).name, content
+                    yield Path(member.filename).name, archive.read(member)
+
+
+def _read_programs() -> Iterator[tuple[str, bytes]]:
     programs = [path for folder in ("/usr/bin", "/usr/sbin") for path in Path(folder).glob("*") if path.is_file()]
     for program in sorted(programs, key=lambda path: (path.stat().st_size, path.name)):
         with contextlib.suppress(OSError):
-            if 20_000 <= program.stat().st_size <= MAX_BINARY_BYTES and program.open("rb").read(4).startswith(MAGICS):
+            if 20_000 <= program.stat().st_size <= MAX_BINARY_BYTES:
                 yield program.name, program.read_bytes()
 
 
-def _wheels() -> list[Path]:
+def _download_wheels() -> list[Path]:
     folder = CACHE / "wheels"
     if not folder.exists():
         for platform in PLATFORMS:

@@ -1,6 +1,6 @@
-"""The floor: the same work done by bare `sqlite3`, as little as can be done and still answer.
+"""The floor: the same work done by bare `sqlite3`, with as few steps as possible.
 
-It checks nothing, knows one kind of report, keeps one JSON text a function, and gives back tuples.
+It checks nothing, knows one kind of report, keeps one JSON text for each function, and returns tuples.
 """
 
 from pathlib import Path
@@ -41,7 +41,7 @@ class _Report(msgspec.Struct):
 
 
 class Floor:
-    """One file, one connection, the durability of the store that it is compared with."""
+    """One file with one connection, as durable as the store that it is compared with."""
 
     def __init__(self, path: Path) -> None:
         self.connection = sqlite3.connect(path, isolation_level=None)
@@ -53,11 +53,11 @@ class Floor:
         self._decompress = zstandard.ZstdDecompressor().decompress
 
     def create(self) -> None:
-        """Make the tables."""
+        """Create the tables."""
         self.connection.executescript(_SCHEMA)
 
     def add(self, data: bytes) -> None:
-        """Decode, slice, compress each function, `executemany`, one durable transaction."""
+        """Store a report in one durable transaction: decode, slice, compress each function, `executemany`."""
         report = self._parse_report(msgspec.json.format(data, indent=-1))
         rows, blobs = [], []
         for raw in report.xcfg.values():
@@ -82,14 +82,14 @@ class Floor:
         execute("COMMIT")
 
     def list_functions(self, first: int, last: int) -> list[tuple[Any, ...]]:
-        """The rows of a sample."""
+        """Return the rows of the functions from `first` to `last`."""
         return self.connection.execute(
             f"SELECT {_COLUMNS} FROM functions WHERE function_id BETWEEN ? AND ?",  # noqa: S608
             (first, last),
         ).fetchall()
 
     def get_function(self, function_id: int) -> tuple[Any, ...]:
-        """A row and its parsed function."""
+        """Return a row and its parsed function."""
         row = self.connection.execute(
             f"SELECT {_COLUMNS}, function FROM functions JOIN disassembly USING (function_id) WHERE function_id = ?",  # noqa: S608
             (function_id,),

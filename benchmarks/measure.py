@@ -1,4 +1,4 @@
-"""Timing: medians and tails of many calls, one way for everything that is compared."""
+"""Timing: medians and tails of many calls, the same way for everything that is compared."""
 
 import gc
 import resource
@@ -14,54 +14,60 @@ from benchmarks.report.figures import Timing
 _T = TypeVar("_T")
 
 
-def timed(call: Callable[[_T], object], arguments: Iterable[_T]) -> Timing:
-    """The times of one call for each argument; the garbage of earlier work is collected before."""
+def time_calls(call: Callable[[_T], object], arguments: Iterable[_T]) -> Timing:
+    """Time one call for each argument. Collects the garbage of earlier work first."""
     gc.collect()
-    return _timing([_seconds(call, argument) for argument in arguments])
+    return _summarize([_time_call(call, argument) for argument in arguments])
 
 
-def alternated(
+def time_rounds(
     ours: Callable[[_T], object], theirs: Callable[[_T], object], arguments: Sequence[_T], rounds: int = 3
 ) -> tuple[Timing, Timing]:
-    """The best round of each, the two in turn: the machine is shared, and its noise only ever adds."""
-    pairs = [(timed(ours, arguments), timed(theirs, arguments)) for _ in range(rounds)]
+    """Time two calls in alternating rounds, and return the best round of each.
+
+    Noise of a shared machine only adds time, so the best round is nearest to the truth.
+    """
+    pairs = [(time_calls(ours, arguments), time_calls(theirs, arguments)) for _ in range(rounds)]
     first, second = (min(timings, key=lambda timing: timing.median) for timings in zip(*pairs, strict=True))
     return first, second
 
 
-def paired(
+def time_pairs(
     ours: Callable[[_T], object],
     theirs: Callable[[_T], object],
     arguments: Iterable[_T],
     after: Callable[[_T], object] | None = None,
 ) -> tuple[Timing, Timing]:
-    """Both in turn for each argument, for what cannot be done twice; then `after`, untimed."""
+    """Time two calls in turn for each argument: for work that cannot be repeated.
+
+    `after` is called after each pair and not timed.
+    """
     gc.collect()
     pairs = []
     for argument in arguments:
-        pairs.append((_seconds(ours, argument), _seconds(theirs, argument)))
+        pairs.append((_time_call(ours, argument), _time_call(theirs, argument)))
         if after:
             after(argument)
     first, second = zip(*pairs, strict=True)
-    return _timing(first), _timing(second)
+    return _summarize(first), _summarize(second)
 
 
-def _seconds(call: Callable[[_T], object], argument: _T) -> float:
+def _time_call(call: Callable[[_T], object], argument: _T) -> float:
     start = perf_counter()
     call(argument)
     return perf_counter() - start
 
 
-def _timing(seconds: Sequence[float]) -> Timing:
+def _summarize(seconds: Sequence[float]) -> Timing:
     cuts = quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else [*seconds] * 99
     return Timing(median(seconds), cuts[89], cuts[98], sum(seconds), len(seconds))
 
 
-def peak_bytes() -> int:
-    """The most memory that this process has had, in bytes."""
+def read_peak() -> int:
+    """Return the peak memory of this process in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Not `ru_maxrss`: on Linux a child starts with that of its parent.
+        # Not `ru_maxrss`: on Linux a child process starts with its parent's.
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,7 +1,6 @@
-"""The tree is the architecture: imports point down, only `terminal` prints, and the README says what is public."""
+"""The tree is the architecture: imports point down, and only `terminal` prints."""
 
 import ast
-import inspect
 import re
 import subprocess
 import sys
@@ -11,10 +10,8 @@ from pathlib import Path
 import pytest
 
 import sampledb
-from sampledb import SampleDB
 
 PACKAGE = Path(sampledb.__file__).parent
-ROOT = PACKAGE.parent
 
 # What each package, and each module beside them, may import; what a row does not name is out of its reach.
 MAY_IMPORT = {
@@ -144,28 +141,3 @@ def test_importing_leaves_heavy_libraries_alone() -> None:
 def test_the_public_names_are_sorted_and_typed() -> None:
     assert sampledb.__all__ == sorted(sampledb.__all__)
     assert (PACKAGE / "py.typed").exists()
-
-
-def test_the_readme_lists_every_public_call_with_its_signature() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    listed = set(re.findall(r"^\| `(.+?)` +\|", readme, flags=re.MULTILINE))
-    calls = {name: call for name, call in inspect.getmembers(SampleDB, callable) if not name.startswith("_")}
-    public = {_shown("open", sampledb.open), *(_shown(name, call) for name, call in calls.items())}
-    assert public == {each for each in listed if "(" in each}
-
-
-def _shown(name: str, call: object) -> str:
-    """A call as the README writes it: names and defaults, no types; `…` is an argument that was left out."""
-    parameters = [
-        parameter.replace(annotation=inspect.Parameter.empty)
-        for parameter in inspect.signature(call).parameters.values()  # type: ignore[arg-type]
-        if parameter.name != "self"
-    ]
-    shown = str(inspect.Signature(parameters)).replace("=UNSET", "=…")
-    return f"{name}{shown}".replace("'", '"')
-
-
-def test_the_readme_lists_every_public_name() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    missing = [name for name in sampledb.__all__ if f"`{name}" not in readme]
-    assert missing == []

@@ -1,17 +1,17 @@
-"""The benchmarks' reports under other names are other samples, and still real reports."""
+"""Varied reports of the benchmarks are other samples, and still real reports."""
 
 import msgspec
 
-from benchmarks.corpus import renewed, sha256_of
+from benchmarks.corpus import read_sha256, vary_report
 from sampledb import SampleDB
 from tests.format.test_reports import Parsed
 
 
-def test_a_renewed_report_is_another_sample_with_other_hashes(db: SampleDB, parsed: Parsed) -> None:
+def test_a_varied_report_is_another_sample_with_other_hashes(db: SampleDB, parsed: Parsed) -> None:
     for smda_report in parsed.values():
         content = msgspec.json.encode(smda_report)
-        other = renewed(content, 7)
-        assert sha256_of(content) == smda_report["sha256"] != sha256_of(other)
+        other = vary_report(content, 7)
+        assert read_sha256(content) == smda_report["sha256"] != read_sha256(other)
         first, second = db.add_sample(content), db.add_sample(other)
         assert first.num_functions == second.num_functions
         for one, two in zip(db.iter_functions(first.sample_id), db.iter_functions(second.sample_id), strict=True):
@@ -22,5 +22,5 @@ def test_a_renewed_report_is_another_sample_with_other_hashes(db: SampleDB, pars
 
 def test_numbers_make_different_reports_and_the_same_number_the_same() -> None:
     content = b'{"sha256": "' + b"0" * 64 + b'", "pic_hash": 5}'
-    assert len({renewed(content, number) for number in range(50)}) == 50
-    assert renewed(content, 3) == renewed(content, 3)
+    assert len({vary_report(content, number) for number in range(50)}) == 50
+    assert vary_report(content, 3) == vary_report(content, 3)

@@ -1,4 +1,4 @@
-"""What every peer is asked, and how it is timed. Needs no more than the peer itself and msgspec."""
+"""The questions that every peer is asked, and their timing. Imports nothing but msgspec, for MCRIT's environment."""
 
 import random
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ from typing import Final, Protocol
 
 import msgspec
 
-from benchmarks.measure import timed
+from benchmarks.measure import time_calls
 from benchmarks.report.figures import Peer
 
 QUESTIONS: Final = 200
 
 
 class Report(msgspec.Struct, frozen=True):
-    """One report, and how to ask for it."""
+    """One report, and the keys to ask for it."""
 
     sha256: str
     json: bytes  # compact
@@ -22,40 +22,40 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Store(Protocol):
-    """A peer, filled and asked. What the calls return is not looked at."""
+    """A peer that is filled and asked. The results of its calls are not checked."""
 
     name: str
 
     def add(self, report: Report) -> object:
-        """Store it, as durably as the peer can."""
+        """Store a report as durably as the peer can."""
 
     def prepare(self, reports: Sequence[Report]) -> None:
-        """Find out the ids under which it can be asked. Not timed."""
+        """Look up the ids that its calls need. Not timed."""
 
     def sample(self, sha256: str) -> object:
-        """What is known of the sample, without its functions."""
+        """Return a sample without its functions."""
 
     def functions(self, sha256: str) -> object:
-        """Its functions, without disassembly where the peer can leave it out."""
+        """Return the functions, without disassembly where the peer can leave it out."""
 
     def function(self, sha256: str, offset: int) -> object:
-        """One function with its disassembly."""
+        """Return one function with its disassembly."""
 
     def report(self, sha256: str) -> object:
-        """The whole report again; NotImplementedError where it is not kept."""
+        """Return the whole report, or raise NotImplementedError where it is not kept."""
 
     def close(self) -> int | None:
-        """Close it; the bytes it takes on disk."""
+        """Close the peer, and return its bytes on disk; None where there are none."""
 
 
-def read(paths: Sequence[Path]) -> list[Report]:
-    """The reports of these files."""
-    found = []
+def read_reports(paths: Sequence[Path]) -> list[Report]:
+    """Read the reports from their files."""
+    reports = []
     for path in paths:
         content = msgspec.json.format(path.read_bytes(), indent=-1)
         report = msgspec.json.decode(content, type=_Report)
-        found.append(Report(report.sha256, content, sorted(map(int, report.xcfg))))
-    return found
+        reports.append(Report(report.sha256, content, sorted(map(int, report.xcfg))))
+    return reports
 
 
 class _Report(msgspec.Struct):
@@ -63,17 +63,17 @@ class _Report(msgspec.Struct):
     xcfg: dict[str, msgspec.Raw]
 
 
-def ask(store: Store, reports: Sequence[Report]) -> Peer:
-    """Fill a store and ask it."""
+def ask_store(store: Store, reports: Sequence[Report]) -> Peer:
+    """Fill a store, ask it, and return the times."""
     chance = random.Random(0)  # noqa: S311 - the same questions for all
     some = chance.choices(reports, k=QUESTIONS)
-    adding = timed(store.add, reports)
+    adding = time_calls(store.add, reports)
     store.prepare(reports)
-    sample = timed(lambda report: store.sample(report.sha256), some)
-    functions = timed(lambda report: store.functions(report.sha256), some)
-    one = timed(lambda pair: store.function(*pair), [(each.sha256, chance.choice(each.offsets)) for each in some])
+    sample = time_calls(lambda report: store.sample(report.sha256), some)
+    functions = time_calls(lambda report: store.functions(report.sha256), some)
+    one = time_calls(lambda pair: store.function(*pair), [(each.sha256, chance.choice(each.offsets)) for each in some])
     try:
-        whole = timed(lambda report: store.report(report.sha256), some).median
+        whole = time_calls(lambda report: store.report(report.sha256), some).median
     except NotImplementedError:
         whole = None
     return Peer(

@@ -1,1 +1,1 @@
-"""The figures of a run, and how they are shown."""
+"""The figures of a run, and the forms in which they are shown."""

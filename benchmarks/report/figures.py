@@ -1,4 +1,4 @@
-"""What a run measures, as it stands in the JSON file; times in seconds, sizes in bytes."""
+"""The figures of one run, as stored in the JSON file: times in seconds, sizes in bytes."""
 
 from pathlib import Path
 from typing import Final
@@ -10,7 +10,7 @@ PICTURE: Final = PATH.with_suffix(".svg")
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """Seconds a call."""
+    """Seconds per call."""
 
     median: float
     p90: float
@@ -25,16 +25,16 @@ class Row(msgspec.Struct, frozen=True):
     name: str
     ours: Timing
     floor: Timing
-    target: float | None = None  # the ratio that this project wants at most
+    target: float | None = None  # the highest ratio that is wanted; None where there is no target
 
     @property
     def ratio(self) -> float:
-        """How many times the floor's time ours is."""
+        """Return the median divided by the floor's."""
         return self.ours.median / self.floor.median
 
 
 class Corpus(msgspec.Struct, frozen=True):
-    """The reports that everything but growth is measured on."""
+    """The reports that all but growth is measured with."""
 
     reports: int
     functions: int
@@ -42,18 +42,18 @@ class Corpus(msgspec.Struct, frozen=True):
 
 
 class Sizes(msgspec.Struct, frozen=True):
-    """Closed files that hold the corpus."""
+    """Bytes of closed files that hold the corpus."""
 
     file: int
     compact_file: int
     compact_seconds: float
     floor_file: int
-    zstd_19: int  # each report's compact JSON by itself
+    zstd_19: int  # the compact JSON of each report, compressed separately
     curve: list[tuple[int, int, int]]  # while adding: bytes of JSON so far, of the file, of the floor's file
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """Another way to keep the same reports; `None` for what it does not do."""
+    """The times of another way to keep the same reports; None where it has no such call."""
 
     name: str
     functions_per_second: float
@@ -65,7 +65,7 @@ class Peer(msgspec.Struct, frozen=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """Peaks of processes that add reports, in bytes."""
+    """Peak bytes of processes that add reports."""
 
     ours: int
     floor: int
@@ -77,16 +77,16 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class Growth(msgspec.Struct, frozen=True):
-    """A large file beside one of 100,000 functions: times of the same calls in turn."""
+    """Times of a large store, relative to a store of 100,000 functions."""
 
     functions: int
     file: int
     ratios: dict[str, float]  # of medians, by call
-    adding: float  # functions a second while it grew to this
+    adding: float  # functions added per second up to this size
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Seconds to disassemble the same binaries on all cores: jobs of a store, and SMDA's own batch tool."""
+    """Seconds to disassemble the same binaries on all cores, by jobs and by SMDA's batch tool."""
 
     binaries: int
     ours: float
@@ -94,16 +94,16 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Searching(msgspec.Struct, frozen=True):
-    """Search over functions that all have names of their own."""
+    """Search over functions with different names."""
 
     functions: int
     asking: Timing
-    adding: float  # rate of adding real reports, as a share of that without the index
+    adding: float  # rate of adding real reports, divided by the rate without the index
     adding_named: float  # the same, where every function has a new name
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """One run."""
+    """All figures of one run."""
 
     day: str
     machine: str
@@ -114,16 +114,16 @@ class Figures(msgspec.Struct, frozen=True):
     peers: list[Peer]
     memory: Memory
     growth: list[Growth]
-    adding: tuple[float, float]  # functions a second: ours, the floor's
+    adding: tuple[float, float]  # functions per second: the store's, the floor's
     batch: Batch | None = None
     searching: Searching | None = None
 
 
-def load() -> Figures:
-    """The figures of the last run that was kept."""
+def load_figures() -> Figures:
+    """Return the figures of the last run that was kept."""
     return msgspec.json.decode(PATH.read_bytes(), type=Figures)
 
 
-def save(figures: Figures, path: Path) -> None:
-    """Write them where `load` or a comparison finds them."""
+def save_figures(figures: Figures, path: Path) -> None:
+    """Write the figures as JSON, one value per line."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n")

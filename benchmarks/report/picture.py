@@ -1,4 +1,4 @@
-"""The curves of size and scale, as one picture."""
+"""The picture: curves of size and of time as a store grows."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from benchmarks.report.figures import Figures
 
 
-def draw(figures: Figures, path: Path) -> None:
-    """Write an SVG that is the same for the same figures."""
+def draw_figures(figures: Figures, path: Path) -> None:
+    """Write the SVG. The same figures give the same bytes."""
     mpl.rcParams.update({"svg.hashsalt": "sampledb", "font.size": 9, "svg.fonttype": "path"})
     picture = Figure(figsize=(9, 3.6), layout="constrained")
     size, scale = picture.subplots(1, 2)

@@ -1,21 +1,39 @@
-"""`python -m benchmarks.report.readme`: put the figures of the last run that was kept into the README."""
+"""Copies the figures of the last run into the READMEs: `python -m benchmarks.report.readme`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from benchmarks.report import figures, tables
 
-README: Final = Path(__file__).parent.parent.parent / "README.md"
+_ROOT: Final = Path(__file__).parent.parent.parent
 _BEGIN: Final = "<!-- figures -->\n"
 _END: Final = "<!-- end of figures -->\n"
 
 
-def updated(readme: str) -> str:
-    """The README with these figures."""
-    before, rest = readme.split(_BEGIN, 1)
+def _format_text(run: figures.Figures) -> str:
+    return f"```text\n{tables.format_figures(run)}\n```"
+
+
+#: The READMEs that show figures, and their forms there.
+FORMS: Final[dict[Path, Callable[[figures.Figures], str]]] = {
+    _ROOT / "README.md": tables.format_summary,
+    _ROOT / "benchmarks" / "README.md": _format_text,
+}
+
+
+def insert_figures(path: Path) -> str:
+    """Return the text of a README with the figures of the last run between its markers."""
+    before, rest = path.read_text("utf-8").split(_BEGIN, 1)
     _, after = rest.split(_END, 1)
-    return f"{before}{_BEGIN}\n```text\n{tables.text(figures.load())}\n```\n\n{_END}{after}"
+    return f"{before}{_BEGIN}{FORMS[path](figures.load_figures())}\n{_END}{after}"
+
+
+def main() -> None:
+    """Rewrite the READMEs that show figures."""
+    for path in FORMS:
+        path.write_text(insert_figures(path), "utf-8")
 
 
 if __name__ == "__main__":
-    README.write_text(updated(README.read_text("utf-8")), "utf-8")
+    main()

@@ -1,4 +1,4 @@
-"""The figures as text: what is printed, and what stands in the README."""
+"""The figures as text: the tables that are printed, and the small one of the project's README."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,8 @@ from tabulate import tabulate
 from benchmarks.report.figures import Figures, Timing
 
 
-def text(figures: Figures) -> str:
-    """All tables."""
+def format_figures(figures: Figures) -> str:
+    """Return all tables as plain text."""
     corpus = figures.corpus
     head = (
         f"{corpus.reports} reports, {corpus.functions:,} functions, {_mb(corpus.json_bytes)} of compact JSON\n"
@@ -19,13 +19,61 @@ def text(figures: Figures) -> str:
     return "\n\n".join([head, *filter(None, (part(figures) for part in parts))])
 
 
+def format_summary(figures: Figures) -> str:
+    """Return the figures that most readers want, as a table in Markdown."""
+    rows = {row.name: row for row in figures.rows}
+    lines = [
+        *_summarize_sizes(figures),
+        [
+            "functions added per second, one report at a time, each synced",
+            *(f"{rate:,.0f}" for rate in figures.adding),
+        ],
+        *(
+            [text, _time(rows[name].ours.median), _time(rows[name].floor.median)]
+            for name, text in (
+                ("get_sample_by_sha256", "find a sample by its SHA-256"),
+                ("get_function", "read one function with its disassembly"),
+                ("list_functions, median sample", "list the functions of a sample of median size"),
+            )
+        ),
+        *_summarize_others(figures),
+    ]
+    return str(tabulate(lines, ["", "sampledb", "bare `sqlite3`"], tablefmt="github", disable_numparse=True))
+
+
+def _summarize_sizes(figures: Figures) -> list[list[str]]:
+    sizes, json_bytes = figures.sizes, figures.corpus.json_bytes
+    full, compact, floor = (f"{size / json_bytes:.3f}" for size in (sizes.file, sizes.compact_file, sizes.floor_file))
+    what = f"size of the file, as a share of the JSON ({_mb(json_bytes)})"
+    return [[what, f"{full}; {compact} after `compact()`", floor]]
+
+
+def _summarize_others(figures: Figures) -> list[list[str]]:
+    """Return the rows in which bare `sqlite3` has no part, or another one."""
+    memory, batch, found = figures.memory, figures.batch, figures.searching
+    lines = []
+    if found:
+        lines.append([f"search in {found.functions:,} different names", _time(found.asking.median), ""])
+    lines.append(
+        [
+            f"peak memory while adding {memory.largest_functions:,} functions at once",
+            f"{memory.largest / memory.largest_json:.1f} times the JSON",
+            "",
+        ]
+    )
+    if batch:
+        ours, smda = (f"{60 * batch.binaries / seconds:.0f}" for seconds in (batch.ours, batch.smda))
+        lines.append(["binaries disassembled per minute, on all cores", ours, f"{smda} (SMDA alone)"])
+    return lines
+
+
 def _rows(figures: Figures) -> str:
     lines = []
     for row in figures.rows:
         target = "" if row.target is None else f"{row.target:.2f}"
         lines.append([row.name, *_times(row.ours), _time(row.floor.median), f"{row.ratio:.2f}", target])
     ours, floor = figures.adding
-    lines.append(["functions added a second", f"{ours:,.0f}", "", "", f"{floor:,.0f}", f"{floor / ours:.2f}", "1.25"])
+    lines.append(["functions added per second", f"{ours:,.0f}", "", "", f"{floor:,.0f}", f"{floor / ours:.2f}", "1.25"])
     return _table(lines, ["", "median", "p90", "p99", "floor", "ratio", "target"])
 
 
@@ -92,7 +140,7 @@ def _batch(figures: Figures) -> str:
         ["submit_binary, run_jobs", f"{60 * batch.binaries / batch.ours:.0f}", f"{batch.ours / batch.smda:.2f}"],
         ["SMDA's disassembleParallel", f"{60 * batch.binaries / batch.smda:.0f}", ""],
     ]
-    return _table(lines, [f"{batch.binaries} binaries", "a minute", "time, target 1.05"])
+    return _table(lines, [f"{batch.binaries} binaries", "per minute", "time, target 1.05"])
 
 
 def _searching(figures: Figures) -> str:

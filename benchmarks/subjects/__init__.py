@@ -1,1 +1,1 @@
-"""What is measured of the store."""
+"""The subjects of measurement: the store, its growth, its memory, jobs, search."""

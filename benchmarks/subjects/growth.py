@@ -1,4 +1,4 @@
-"""Growth: what a store of millions of functions costs beside one of a hundred thousand."""
+"""Growth: times of a store of millions of functions beside one of a hundred thousand."""
 
 import random
 import sys
@@ -9,8 +9,8 @@ from time import perf_counter
 from typing import Any, Final
 
 import sampledb
-from benchmarks.corpus import renewed, sha256_of
-from benchmarks.measure import paired
+from benchmarks.corpus import read_sha256, vary_report
+from benchmarks.measure import time_pairs
 from benchmarks.report.figures import Growth
 from sampledb import Function, Sample, SampleDB
 
@@ -20,9 +20,9 @@ LOOKUPS: Final = 1000
 
 
 def measure(paths: Sequence[Path], folder: Path, functions: int) -> list[Growth]:
-    """Grow a store to `functions` with real reports under new names, and stop on the way to compare."""
+    """Grow a store to `functions` with varied real reports, and compare at each step."""
     contents = [path.read_bytes() for path in paths if path.stat().st_size < 4_000_000]
-    stream = (renewed(content, number) for number in count(1) for content in contents)
+    stream = (vary_report(content, number) for number in count(1) for content in contents)
     found = []
     with (
         sampledb.open(folder / "small.sampledb") as small,
@@ -39,13 +39,13 @@ def measure(paths: Sequence[Path], folder: Path, functions: int) -> list[Growth]
 
 
 def _steps(functions: int) -> list[int]:
-    """100,000, 300,000, a million, … up to `functions`."""
+    """Return 100,000, 300,000, a million, … up to `functions`."""
     steps = [base * 10**exponent for exponent in range(5, 12) for base in (1, 3)]
     return [step for step in steps if step < functions] + [functions]
 
 
 def _grow(db: SampleDB, stream: Iterator[bytes], functions: int) -> float:
-    """Add reports until there are that many functions; how many were added a second."""
+    """Add reports up to `functions` functions, and return how many were added per second."""
     before = now = db.stats().num_functions
     seconds = 0.0
     while now < functions:
@@ -57,21 +57,21 @@ def _grow(db: SampleDB, stream: Iterator[bytes], functions: int) -> float:
 
 
 def _compare(small: SampleDB, large: SampleDB, reports: Sequence[bytes]) -> dict[str, float]:
-    """How many times the small store's time the large one takes; both are left as they were."""
+    """Return the large store's time divided by the small one's, by call. Leaves both stores unchanged."""
     ratios: dict[str, float] = {}
 
     def compare(name: str, call: Callable[[SampleDB, Any], object], pairs: Sequence[tuple[Any, Any]]) -> None:
-        ours, theirs = paired(lambda pair: call(large, pair[0]), lambda pair: call(small, pair[1]), pairs)
+        ours, theirs = time_pairs(lambda pair: call(large, pair[0]), lambda pair: call(small, pair[1]), pairs)
         ratios[name] = round(ours.median / theirs.median, 3)
 
-    samples = list(zip(_some(large), _some(small), strict=True))
+    samples = list(zip(_choose_samples(large), _choose_samples(small), strict=True))
     compare("get_sample", lambda db, sample: db.get_sample(sample.sample_id), samples)
     compare("get_sample_by_sha256", lambda db, sample: db.get_sample_by_sha256(sample.sha256), samples)
-    functions = [(_any_function(large, one), _any_function(small, other)) for one, other in samples]
+    functions = [(_middle_function(large, one), _middle_function(small, other)) for one, other in samples]
     compare("get_function", lambda db, each: db.get_function(each.sample_id, each.function_id), functions)
     compare("functions_with_pic_hash", lambda db, each: db.functions_with_pic_hash(each.pic_hash or 1), functions)
     compare("add_sample", lambda db, report: db.add_sample(report), [(report, report) for report in reports])
-    hashes = [sha256_of(report) for report in reports]
+    hashes = [read_sha256(report) for report in reports]
     added = [
         (large.get_sample_by_sha256(sha256).sample_id, small.get_sample_by_sha256(sha256).sample_id)
         for sha256 in hashes
@@ -80,13 +80,13 @@ def _compare(small: SampleDB, large: SampleDB, reports: Sequence[bytes]) -> dict
     return ratios
 
 
-def _some(db: SampleDB) -> list[Sample]:
-    """Samples from anywhere in the store."""
+def _choose_samples(db: SampleDB) -> list[Sample]:
+    """Return samples from anywhere in the store."""
     chance = random.Random(0)  # noqa: S311 - the same choice in every run
     ids = [row["sample_id"] for row in db.query("SELECT sample_id FROM samples")]
     return [db.get_sample(chance.choice(ids)) for _ in range(LOOKUPS)]
 
 
-def _any_function(db: SampleDB, sample: Sample) -> Function:
+def _middle_function(db: SampleDB, sample: Sample) -> Function:
     ((function,),) = (db.list_functions(sample.sample_id, start=sample.num_functions // 2, limit=1).values(),)
     return function

@@ -1,6 +1,6 @@
-"""Binaries a minute: jobs of a store beside SMDA's own batch tool, which writes the same reports into a folder.
+"""Jobs: binaries per minute, beside SMDA's own batch tool, which writes the same reports into a folder.
 
-`python -m benchmarks.subjects.jobs`, with binaries of the corpus, on all cores.
+`python -m benchmarks.subjects.jobs` uses binaries of the corpus and all cores.
 """
 
 import argparse
@@ -23,18 +23,20 @@ ROUNDS: Final = 3
 
 
 def measure(count: int, folder: Path) -> Batch:
-    """The best of some rounds of each, in turn."""
+    """Run both in turn, and return the best round of each."""
     binaries = folder / "binaries"
     binaries.mkdir()
-    for number, (name, content) in enumerate(islice(corpus.binaries(), count)):
+    for number, (name, content) in enumerate(islice(corpus.find_binaries(), count)):
         (binaries / f"{number:03}_{name}").write_bytes(content)
     paths = sorted(binaries.iterdir())
-    rounds = [(_ours(paths, folder / f"{each}.sampledb"), _smda(paths, folder / str(each))) for each in range(ROUNDS)]
+    rounds = [
+        (_run_jobs(paths, folder / f"{each}.sampledb"), _run_smda(paths, folder / str(each))) for each in range(ROUNDS)
+    ]
     ours, theirs = (min(seconds) for seconds in zip(*rounds, strict=True))
     return Batch(binaries=count, ours=ours, smda=theirs)
 
 
-def _ours(paths: list[Path], store: Path) -> float:
+def _run_jobs(paths: list[Path], store: Path) -> float:
     start = perf_counter()
     with sampledb.open(store) as db:
         for path in paths:
@@ -43,7 +45,7 @@ def _ours(paths: list[Path], store: Path) -> float:
     return perf_counter() - start
 
 
-def _smda(paths: list[Path], folder: Path) -> float:
+def _run_smda(paths: list[Path], folder: Path) -> float:
     start = perf_counter()
     for _ in disassembleParallel([str(path) for path in paths], str(folder), workers=os.cpu_count() or 1, timeout=300):
         pass
@@ -51,14 +53,14 @@ def _smda(paths: list[Path], folder: Path) -> float:
 
 
 def main() -> None:
-    """Measure, print, and put it beside the figures of the last run that was kept."""
+    """Measure, print, and save the result with the other figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.subjects.jobs", description=__doc__)
-    parser.add_argument("--binaries", type=int, default=80, help="how many (default: 80)")
+    parser.add_argument("--binaries", type=int, default=80, help="number of binaries (default: 80)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=corpus.CACHE) as folder:
         batch = measure(arguments.binaries, Path(folder))
     print(batch)
-    figures.save(msgspec.structs.replace(figures.load(), batch=batch), figures.PATH)
+    figures.save_figures(msgspec.structs.replace(figures.load_figures(), batch=batch), figures.PATH)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Memory: peaks of processes that do nothing but add reports."""
+"""Memory: peaks of processes that only add reports."""
 
 import subprocess
 import sys
@@ -17,8 +17,8 @@ MANY: Final = 1000
 _ADD = """
 import sys
 from pathlib import Path
-from benchmarks.corpus import renewed
-from benchmarks.measure import peak_bytes
+from benchmarks.corpus import vary_report
+from benchmarks.measure import read_peak
 store, folder, wanted = sys.argv[1:]
 paths = sys.stdin.read().splitlines()
 if store == "sampledb":
@@ -32,28 +32,28 @@ else:
 for number in range(int(wanted)):
     round, place = divmod(number, len(paths))
     content = Path(paths[place]).read_bytes()
-    add(renewed(content, round) if round else content)
-print(peak_bytes())
+    add(vary_report(content, round) if round else content)
+print(read_peak())
 """
 
 
 def measure(paths: Sequence[Path], folder: Path) -> Memory:
-    """The peaks, each of its own process."""
+    """Measure each peak in its own process."""
     largest = folder / "largest.smda"
-    functions = _make_largest(paths, largest)
+    functions = _write_largest(paths, largest)
     small = sorted(paths, key=lambda path: path.stat().st_size)[: len(paths) // 2]
     return Memory(
-        ours=_peak("sampledb", paths, len(paths), folder),
-        floor=_peak("floor", paths, len(paths), folder),
+        ours=_measure_peak("sampledb", paths, len(paths), folder),
+        floor=_measure_peak("floor", paths, len(paths), folder),
         largest_functions=functions,
         largest_json=largest.stat().st_size,
-        largest=_peak("sampledb", [largest], 1, folder),
-        after_100=_peak("sampledb", small, MANY // 10, folder),
-        after_1000=_peak("sampledb", small, MANY, folder),
+        largest=_measure_peak("sampledb", [largest], 1, folder),
+        after_100=_measure_peak("sampledb", small, MANY // 10, folder),
+        after_1000=_measure_peak("sampledb", small, MANY, folder),
     )
 
 
-def _peak(store: str, paths: Sequence[Path], count: int, folder: Path) -> int:
+def _measure_peak(store: str, paths: Sequence[Path], count: int, folder: Path) -> int:
     for left in folder.glob("peak.*"):
         left.unlink()
     command = [sys.executable, "-c", _ADD, store, str(folder), str(count)]
@@ -61,13 +61,16 @@ def _peak(store: str, paths: Sequence[Path], count: int, folder: Path) -> int:
     return int(done.stdout)
 
 
-def _make_largest(paths: Sequence[Path], target: Path) -> int:
-    """Write one report with the functions of many, each program moved to addresses of its own."""
+def _write_largest(paths: Sequence[Path], target: Path) -> int:
+    """Write one report with the functions of many, and return their number.
+
+    Each program is moved to its own range of addresses.
+    """
     xcfg: dict[str, Any] = {}
     for number in count():
         report = msgspec.json.decode(paths[number % len(paths)].read_bytes())
         for function in report["xcfg"].values():
-            moved = _moved(function, number << 32)
+            moved = _move_function(function, number << 32)
             xcfg[str(moved["offset"])] = moved
         if len(xcfg) >= LARGEST_FUNCTIONS:
             break
@@ -75,8 +78,8 @@ def _make_largest(paths: Sequence[Path], target: Path) -> int:
     return len(xcfg)
 
 
-def _moved(function: dict[str, Any], by: int) -> dict[str, Any]:
-    """A function whose own addresses are larger."""
+def _move_function(function: dict[str, Any], by: int) -> dict[str, Any]:
+    """Return the function with `by` added to its own addresses."""
     components = function["metadata"]["strongly_connected_components"]
     return {
         **function,

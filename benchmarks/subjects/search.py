@@ -1,7 +1,7 @@
-"""Search: how fast over a million different function names, and what keeping the index costs.
+"""Search: times over a million different function names, and the cost of keeping the index.
 
-`python -m benchmarks.subjects.search`. Every function gets a name of its own, made of words from real names: an index
-knows a name once however many functions have it, so real names, which repeat, would flatter it.
+`python -m benchmarks.subjects.search` gives every function its own name, made of words from real names. Real names
+repeat, and the index holds each name once, so they would make search look faster than it is.
 """
 
 import argparse
@@ -18,8 +18,8 @@ import msgspec
 
 import sampledb
 from benchmarks import corpus
-from benchmarks.corpus import renewed
-from benchmarks.measure import paired, timed
+from benchmarks.corpus import vary_report
+from benchmarks.measure import time_calls, time_pairs
 from benchmarks.report import figures
 from benchmarks.report.figures import Searching
 from sampledb.store.tables import search
@@ -30,23 +30,23 @@ _WORD: Final = re.compile(r"[A-Z]?[a-z]{2,13}|[A-Z]{2,}")
 
 
 def measure(paths: Sequence[Path], folder: Path, functions: int) -> Searching:
-    """Fill a store, ask it, and add reports to two more, one of which keeps no index."""
+    """Search in a large store; then add reports to stores with and without the index."""
     contents = [path.read_bytes() for path in paths if path.stat().st_size < 4_000_000]
-    words = _words(contents)
-    names = _names(words)
-    stream = (_named(renewed(content, number), names) for number in count(1) for content in contents)
+    words = _collect_words(contents)
+    names = _make_names(words)
+    stream = (_name_functions(vary_report(content, number), names) for number in count(1) for content in contents)
     with sampledb.open(folder / "large.sampledb") as db:
         for outcome in db.add_samples(stream):
             if not outcome.index % 20 and db.stats().num_functions >= functions:
                 break
         size = db.stats().num_functions
-        asking = timed(db.search, _queries(words))
-    real = _adding(folder / "real", [renewed(content, 7) for content in contents])
-    named = _adding(folder / "named", [_named(renewed(content, 8), names) for content in contents])
+        asking = time_calls(db.search, _make_queries(words))
+    real = _measure_adding(folder / "real", [vary_report(content, 7) for content in contents])
+    named = _measure_adding(folder / "named", [_name_functions(vary_report(content, 8), names) for content in contents])
     return Searching(functions=size, asking=asking, adding=real, adding_named=named)
 
 
-def _words(contents: Sequence[bytes]) -> list[str]:
+def _collect_words(contents: Sequence[bytes]) -> list[str]:
     with sampledb.open(":memory:") as db:
         for content in contents:
             db.add_sample(content, exist_ok=True)
@@ -54,44 +54,44 @@ def _words(contents: Sequence[bytes]) -> list[str]:
     return sorted({word for text in texts for word in _WORD.findall(text)})
 
 
-def _names(words: Sequence[str]) -> Iterator[bytes]:
-    """Names without end, no two alike, in the manners of C, C++ and Java."""
+def _make_names(words: Sequence[str]) -> Iterator[bytes]:
+    """Yield different names without end, in the styles of C, C++ and Java."""
     chance = random.Random(1)  # noqa: S311 - the same names in every run
     for number in count():
         chosen = chance.choices(words, k=chance.choice((1, 2, 2, 3)))
-        manner = chance.choice(("_".join, "::".join, lambda parts: "".join(map(str.capitalize, parts))))
-        yield f"{manner(chosen)}_{number:x}".encode()
+        style = chance.choice(("_".join, "::".join, lambda parts: "".join(map(str.capitalize, parts))))
+        yield f"{style(chosen)}_{number:x}".encode()
 
 
-def _named(report: bytes, names: Iterator[bytes]) -> bytes:
+def _name_functions(report: bytes, names: Iterator[bytes]) -> bytes:
     return _NAME.sub(lambda found: b'%b"%b"' % (found[1], next(names)), report)
 
 
-def _queries(words: Sequence[str]) -> list[str]:
-    """Words, parts of words, and two words at once, as people search."""
+def _make_queries(words: Sequence[str]) -> list[str]:
+    """Return words, parts of words, and pairs of words."""
     chance = random.Random(2)  # noqa: S311
     chosen = chance.choices([word for word in words if len(word) > 4], k=QUERIES)
     kinds = (str, lambda word: word[1:5], lambda word: f"{word} {chance.choice(words)}")
     return [kinds[number % 3](word) for number, word in enumerate(chosen)]
 
 
-def _adding(path: Path, reports: Sequence[bytes]) -> float:
-    """The rate of adding, as a share of what it is without the index."""
+def _measure_adding(path: Path, reports: Sequence[bytes]) -> float:
+    """Return the rate of adding, divided by the rate without the index."""
     with sampledb.open(path.with_suffix(".with")) as db, sampledb.open(path.with_suffix(".without")) as bare:
-        with bare._connections.writing() as connection:  # noqa: SLF001 - no call takes the index away
+        with bare._connections.writing() as connection:  # noqa: SLF001 - no public call drops the index
             for statement in ("TABLE sample_search", "TABLE function_search", "INDEX functions_by_name"):
                 connection.execute(f"DROP {statement}")
 
         def add_without(report: bytes) -> None:
-            with _no_index():
+            with _without_index():
                 bare.add_sample(report)
 
-        ours, theirs = paired(db.add_sample, add_without, reports)
+        ours, theirs = time_pairs(db.add_sample, add_without, reports)
     return theirs.total / ours.total
 
 
 @contextmanager
-def _no_index() -> Iterator[None]:
+def _without_index() -> Iterator[None]:
     changing = ("add_sample", "remove_sample", "add_functions", "remove_functions")
     kept = {name: getattr(search, name) for name in changing}
     try:
@@ -104,14 +104,14 @@ def _no_index() -> Iterator[None]:
 
 
 def main() -> None:
-    """Measure, print, and put it beside the figures of the last run that was kept."""
+    """Measure, print, and save the result with the other figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.subjects.search", description=__doc__)
-    parser.add_argument("--functions", type=int, default=1_000_000, help="how many names (default: a million)")
+    parser.add_argument("--functions", type=int, default=1_000_000, help="number of names (default: a million)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=corpus.CACHE) as folder:
-        searching = measure(corpus.reports(280), Path(folder), arguments.functions)
+        searching = measure(corpus.make_reports(280), Path(folder), arguments.functions)
     print(searching)
-    figures.save(msgspec.structs.replace(figures.load(), searching=searching), figures.PATH)
+    figures.save_figures(msgspec.structs.replace(figures.load_figures(), searching=searching), figures.PATH)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The store beside the floor: the time of every operation, the sizes of the files, the memory of the processes."""
+"""The store beside the floor: the time of every operation, and the sizes of the files."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import zstandard
 
 import sampledb
 from benchmarks.floor import Floor
-from benchmarks.measure import alternated, paired, timed
+from benchmarks.measure import time_calls, time_pairs, time_rounds
 from benchmarks.report.figures import Row, Sizes
 from sampledb import Sample, SampleDB
 from sampledb.store.sqlite import sqlite3
@@ -26,7 +26,7 @@ _IMPORTS: Final = ["import sampledb"] * 15
 
 
 class Measured(NamedTuple):
-    """What is in the figures of the store and the floor."""
+    """The figures of the store and the floor."""
 
     rows: list[Row]
     sizes: Sizes
@@ -35,25 +35,27 @@ class Measured(NamedTuple):
 
 
 def measure(paths: Sequence[Path], folder: Path) -> Measured:
-    """Fill a store and a floor with reports, and use them."""
+    """Fill a store and a floor with reports, and time their calls."""
     contents = [path.read_bytes() for path in paths]
     compact = [msgspec.json.format(content, indent=-1) for content in contents]
     ours, theirs = folder / "ours.sampledb", folder / "floor.db"
     floor = Floor(theirs)
     floor.create()
     with sampledb.open(ours) as db:
-        add, curve = _adding(db, floor, contents, [len(content) for content in compact])
-        # The bare query of a sample is the same row of the same file, without SampleDB around it.
+        add, curve = _measure_adding(db, floor, contents, [len(content) for content in compact])
+        # The bare query of a sample reads the same row of the same file, without SampleDB.
         with closing(sqlite3.connect(db.path)) as bare:
-            rows = [add, *_reading(db, floor, bare, compact)]
+            rows = [add, *_measure_reading(db, floor, bare, compact)]
         functions = db.stats().num_functions
     floor.connection.close()
     file_bytes = ours.stat().st_size
     with sampledb.open(ours) as db:
-        compaction = timed(lambda _: db.compact(), [None])
+        compaction = time_calls(lambda _: db.compact(), [None])
     files = [ours] * OPENINGS
-    rows.append(Row("open and close", *alternated(_open_and_close, _bare_open_and_close, files)))
-    rows.append(Row("a process that imports it", *alternated(_import, lambda _: _import("pass"), _IMPORTS, rounds=1)))
+    rows.append(Row("open and close", *time_rounds(_open_store, _open_bare, files)))
+    rows.append(
+        Row("a process that imports it", *time_rounds(_run_python, lambda _: _run_python("pass"), _IMPORTS, rounds=1))
+    )
     sizes = Sizes(
         file=file_bytes,
         compact_file=ours.stat().st_size,
@@ -65,10 +67,10 @@ def measure(paths: Sequence[Path], folder: Path) -> Measured:
     return Measured(rows, sizes, functions, (functions / add.ours.total, functions / add.floor.total))
 
 
-def _adding(
+def _measure_adding(
     db: SampleDB, floor: Floor, contents: Sequence[bytes], json_bytes: Sequence[int]
 ) -> tuple[Row, list[tuple[int, int, int]]]:
-    """The times of adding, report by report in turn; and how large the files were on the way."""
+    """Time adding, report by report in turn, and note the sizes of both files after each."""
     curve: list[tuple[int, int, int]] = []
 
     def note_sizes(_: bytes) -> None:
@@ -77,12 +79,12 @@ def _adding(
         )
         curve.append((sum(json_bytes[: len(curve) + 1]), db.stats().file_bytes, pages * page_bytes))
 
-    times = paired(db.add_sample, floor.add, contents, after=note_sizes)
+    times = time_pairs(db.add_sample, floor.add, contents, after=note_sizes)
     return Row("add_sample, durable", *times, target=1.25), curve
 
 
-def _reading(db: SampleDB, floor: Floor, bare: sqlite3.Connection, compact: Sequence[bytes]) -> list[Row]:
-    """The reads, each in turn with the floor's."""
+def _measure_reading(db: SampleDB, floor: Floor, bare: sqlite3.Connection, compact: Sequence[bytes]) -> list[Row]:
+    """Time each read in turn with the floor's."""
     samples = list(db.list_samples().values())
     by_size = sorted(samples, key=lambda sample: sample.num_functions)
     ids = {sample.sample_id: list(db.list_functions(sample.sample_id)) for sample in samples}
@@ -102,7 +104,7 @@ def _reading(db: SampleDB, floor: Floor, bare: sqlite3.Connection, compact: Sequ
         arguments: Sequence[Any],
         target: float | None = None,
     ) -> Row:
-        return Row(name, *alternated(ours, theirs, arguments), target)
+        return Row(name, *time_rounds(ours, theirs, arguments), target)
 
     return [
         row(
@@ -136,16 +138,16 @@ def _reading(db: SampleDB, floor: Floor, bare: sqlite3.Connection, compact: Sequ
     ]  # fmt: skip
 
 
-def _import(statement: str) -> None:
-    # With bytecode, as pip installs it.
+def _run_python(statement: str) -> None:
+    # Bytecode is kept, as after an installation by pip.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     subprocess.run([sys.executable, "-c", statement], check=True, env=environment)
 
 
-def _open_and_close(path: Path) -> None:
+def _open_store(path: Path) -> None:
     sampledb.open(path).close()
 
 
-def _bare_open_and_close(path: Path) -> None:
+def _open_bare(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("SELECT count(*) FROM samples").fetchone()

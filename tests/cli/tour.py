@@ -1,6 +1,6 @@
-"""The README's first ten minutes: its commands, run for real, and what they print.
+"""The console blocks of the READMEs: commands that are run, and what they print.
 
-`python -m tests.cli.tour` runs them and puts what they print now into the README.
+`python -m tests.cli.tour` runs them and writes their output into the READMEs.
 """
 
 import os
@@ -11,26 +11,27 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-README = Path(__file__).parent.parent.parent / "README.md"
+_ROOT = Path(__file__).parent.parent.parent
+READMES = {"project": _ROOT / "README.md", "command line": _ROOT / "sampledb" / "cli" / "README.md"}
 _BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", flags=re.MULTILINE | re.DOTALL)
-# What differs from machine to machine, and from run to run: numbers, hashes, dates, and the folder of Python.
+# Numbers, hashes, dates and Python's folder differ from machine to machine and from run to run.
 _VARYING = re.compile(r"python3\.\d+|\b[0-9a-f]{32,64}\b|0x[0-9a-f]+|\d[\d,.:]*")
 
 
 class Step(NamedTuple):
-    """A command of the tour, and what stands below it."""
+    """A command and the output below it."""
 
     command: str
     printed: str
 
 
-def steps(readme: str) -> list[Step]:
-    """What the README has."""
+def parse_steps(readme: str) -> list[Step]:
+    """Return the steps of all console blocks, in order."""
     lines = "".join(_BLOCK.findall(readme))
-    return [Step(*_split(part)) for part in re.split(r"(?m)^\$ ", lines) if part]
+    return [Step(*_split_step(part)) for part in re.split(r"(?m)^\$ ", lines) if part]
 
 
-def _split(part: str) -> tuple[str, str]:
+def _split_step(part: str) -> tuple[str, str]:
     command, _, printed = part.partition("\n")
     while command.endswith("\\"):
         more, _, printed = printed.partition("\n")
@@ -38,8 +39,8 @@ def _split(part: str) -> tuple[str, str]:
     return command, printed
 
 
-def run(command: str, folder: Path) -> str:
-    """What a command prints, in a folder where `.venv` is this environment."""
+def run_command(command: str, folder: Path) -> str:
+    """Return the output of a command, run in a folder where `.venv` is this environment."""
     environment = Path(sys.prefix)
     link = folder / ".venv"
     if not link.exists():
@@ -52,20 +53,26 @@ def run(command: str, folder: Path) -> str:
     return done.stdout
 
 
-def alike(text: str) -> list[str]:
-    """The lines, without what may differ."""
+def mask_varying(text: str) -> list[str]:
+    """Return the lines with a `#` for everything that may differ."""
     return [" ".join(_VARYING.sub("#", line).split()) for line in text.splitlines()]
 
 
-def main() -> None:
-    """Run all, and write the README again."""
+def renew_blocks(readme: str) -> str:
+    """Return the README with the output that its commands have now."""
     with tempfile.TemporaryDirectory() as folder:
-        printed = iter([run(step.command, Path(folder)) for step in steps(README.read_text("utf-8"))])
+        printed = iter([run_command(step.command, Path(folder)) for step in parse_steps(readme)])
 
-    def renewed(block: re.Match[str]) -> str:
-        return "".join(f"$ {step.command}\n{next(printed)}" for step in steps(f"```console\n{block[0]}```\n"))
+    def renew_block(block: re.Match[str]) -> str:
+        return "".join(f"$ {step.command}\n{next(printed)}" for step in parse_steps(f"```console\n{block[0]}```\n"))
 
-    README.write_text(_BLOCK.sub(renewed, README.read_text("utf-8")), "utf-8")
+    return _BLOCK.sub(renew_block, readme)
+
+
+def main() -> None:
+    """Run all commands, and rewrite the READMEs."""
+    for path in READMES.values():
+        path.write_text(renew_blocks(path.read_text("utf-8")), "utf-8")
 
 
 if __name__ == "__main__":
