@@ -62,7 +62,7 @@ class Connections:
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
-        """Yield a connection for several SELECTs of one state of the file. Be brief: it holds back checkpoints."""
+        """Yield a connection for several SELECTs of one state. Be brief: it holds back checkpoints."""
         with self.reading() as connection, sqlite.transaction(connection, "BEGIN", "ROLLBACK"):
             yield connection
 
@@ -131,7 +131,7 @@ class Connections:
         return not self._is_forking and (self.path != MEMORY or not self._lent or thread in self._lent)
 
     def _suspect(self, error: BaseException) -> None:
-        """Replace this thread's connection before its next use if it may be the reason for `error`, not the file.
+        """Replace this thread's connection before its next use, if it may be the reason for `error`.
 
         SQLite opens a file read-only if it merely has no descriptor left, and a failed rollback stays with its
         connection, while the file may have recovered.
@@ -141,7 +141,7 @@ class Connections:
             self._suspects.add(connection)
 
     def _give_back(self) -> None:
-        """Return this thread's connection to the pool, or close it if the pool has no use for it."""
+        """Return this thread's connection to the pool, or close it."""
         thread = threading.get_ident()
         connection = self._lent.get(thread)
         if connection is not None:
@@ -174,7 +174,7 @@ class Connections:
     # Forks
 
     def before_fork(self) -> None:
-        """Wait until no other thread uses a connection, close all, and lend none until the fork is done."""
+        """Close all connections when no thread uses one, and lend none until the fork is done."""
         self._changed.acquire()
         try:
             self._is_forking = True
@@ -206,7 +206,7 @@ class Connections:
             self._changed.release()
 
     def lose(self) -> None:
-        """Give up all connections, in a child whose fork could not be prepared: SQLite is wrong about their locks."""
+        """Give up all connections, in a child whose fork was not prepared. SQLite is wrong about their locks."""
         self._changed = threading.Condition()
         self._is_lost = True
         forks.abandon(*self._idle, *self._lent.values())
@@ -216,7 +216,7 @@ class Connections:
 
     @contextmanager
     def _translating(self) -> Iterator[None]:
-        """Raise errors of this package, which name the file, for those of SQLite and for values that cannot be read."""
+        """Translate SQLite's errors, and those of values that cannot be read. The new ones name the file."""
         try:
             yield
         except CorruptFileError as error:

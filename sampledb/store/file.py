@@ -159,7 +159,7 @@ def _find_truncation(connection: Connection, path: str) -> str:
 
 
 def _must_be_immutable(path: str, error: sqlite3.Error) -> bool:
-    """Return whether a closed WAL file failed to open because its `-shm` cannot be created, as on read-only media."""
+    """Return whether a closed WAL file failed to open for lack of its `-shm`, as on read-only media."""
     # Closing the file after reading its header drops this process's POSIX locks on it, so it is read only
     # where nobody can write.
     if not sqlite.may_lack_shm(error):
@@ -174,7 +174,7 @@ def _must_be_immutable(path: str, error: sqlite3.Error) -> bool:
 
 
 def _is_special(path: str) -> bool:
-    """Return whether `path` is a pipe, a device or a folder; SQLite would wait for a pipe forever."""
+    """Return whether `path` is a pipe, a device or a folder. SQLite would wait for a pipe forever."""
     try:
         return not stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - microseconds of each opening
     except OSError:
@@ -183,7 +183,7 @@ def _is_special(path: str) -> bool:
 
 
 def _size(path: str) -> int:
-    """Return the bytes of a file, or 0 if there is none; it may disappear at any time."""
+    """Return the bytes of a file, or 0 if there is none. It may disappear at any time."""
     try:
         return Path(path).stat().st_size
     except FileNotFoundError:

@@ -72,14 +72,14 @@ class Journal:
             time.sleep(_PAUSE * os.urandom(1)[0] / 255)
 
     def _remove_dead_journal(self, connection: Connection) -> None:
-        """Remove the journal of a process that died before it changed the file; only a write would do so."""
+        """Remove the journal of a process that died before it changed the file. Only a write would do so."""
         if os.path.exists(self._path + "-journal"):  # noqa: PTH110 - as in has_wal
             # SQLite removes it under a lock that shows that no other process has a journal.
             self._switch(connection, "persist")
             self._switch(connection, "delete")
 
     def _switch(self, connection: Connection, mode: str) -> bool:
-        """Switch the mode at once or not at all; nobody else may use the file at that moment."""
+        """Switch the mode at once or not at all. It fails if anybody else uses the file."""
         connection.execute("PRAGMA busy_timeout = 0")
         try:
             ((now,),) = connection.execute(f"PRAGMA journal_mode = {mode}")

@@ -54,7 +54,7 @@ def run_query(
 
 
 def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    """Allow reads of this file, and nothing that writes or attaches another; called by SQLite for each action."""
+    """Allow only reads of this file. SQLite calls it for each action of a statement."""
     if action == _PRAGMA:
         allowed = first in _DESCRIBING_PRAGMAS or (first in _READING_PRAGMAS and second is None)
     else:
@@ -69,7 +69,7 @@ def _continue() -> int:
 
 
 def _name_columns(cursor: sqlite3.Cursor) -> list[str]:
-    """Return the names of the columns, each once, as SQLite names those of a view or table made of a SELECT."""
+    """Return different names for the columns, as SQLite does for a view or a table made from a SELECT."""
     columns: dict[str, None] = {}
     for column, *_ in cursor.description or ():
         others = (f"{column}:{number}" for number in count(1))

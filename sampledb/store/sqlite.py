@@ -83,7 +83,7 @@ def result_code(error: BaseException) -> int:
 
 
 def may_lack_shm(error: sqlite3.Error) -> bool:
-    """Return whether a WAL file may have failed to open because its `-shm` can be neither found nor made."""
+    """Return whether a file may have failed to open because WAL mode needs a `-shm`."""
     extended = getattr(error, "sqlite_errorcode", 0)
     return result_code(error) == _CANTOPEN or extended in _READONLY_WITHOUT_SHM
 

@@ -92,7 +92,7 @@ class _Rows(NamedTuple):
 
 
 def salvage_file(damaged: str, path: str) -> list[Problem]:
-    """Copy everything readable of a file into a new one, keeping ids; return a Problem for each loss.
+    """Copy everything readable of a file into a new one, keeping ids. Returns a Problem for each loss.
 
     Raises:
         InvalidInputError: A handle of this process has the file open, or there is a file at `path`.
@@ -184,7 +184,7 @@ class _Salvage:
         return rows
 
     def _store(self, change: Callable[[Connection], object]) -> str:
-        """Make a change in the new file; return the rule that it breaks, `""` if it was made."""
+        """Make a change in the new file. Returns the rule that it breaks, or `""`."""
         try:
             with self._target.writing() as connection:
                 change(connection)
@@ -322,7 +322,7 @@ def _store_sample(connection: Connection, sample_id: int, sample: Sample | None,
 
 
 def _make_report(sample: Sample) -> dict[str, Any]:
-    """Return a report without functions that has the fields SMDA requires, from the sample's row if that has them."""
+    """Return a report without functions from a sample's row, with all fields that SMDA requires."""
     return {
         **{field: getattr(sample, field) for field in _HEADER},
         "code_areas": [],

@@ -68,7 +68,7 @@ WHERE function_id BETWEEN :first AND :last
 def select(
     connection: Connection, first: int, last: int, *, limit: int = -1, disassembly: bool = False
 ) -> list[Function]:
-    """Return the functions with ids from `first` to `last`, inclusive, in id order; at most `limit` unless negative."""
+    """Return the functions from `first` to `last`, inclusive, in id order; at most `limit` unless it is negative."""
     functions = _make_functions(connection.execute(_RANGE, (first, last, limit)))
     return _add_disassembly(connection, functions) if disassembly and functions else functions
 
@@ -127,7 +127,7 @@ def count_bytes(connection: Connection) -> int:
 
 
 def find_differences(connection: Connection, first: int, last: int) -> Iterator[Problem]:
-    """Yield a Problem where the rows of one sample, with ids from `first` to `last`, and their frames differ."""
+    """Yield a Problem for each difference between the rows of one sample and their frames."""
     expected = first
     for start, checksum, frame in connection.execute(_FRAMES, (first, last)):
         where = f"disassembly, function_id {start}"
@@ -146,7 +146,7 @@ def find_differences(connection: Connection, first: int, last: int) -> Iterator[
 
 
 def recover(connection: Connection, first: int, last: int) -> Iterator[Function | Problem]:
-    """Yield the readable functions of one sample, with ids from `first` to `last`, and a Problem for each other."""
+    """Yield the readable functions of one sample, and a Problem for each other."""
     function_id = first
     while function_id <= last:
         try:
@@ -297,7 +297,7 @@ def insert(
 
 
 def compact(connection: Connection, after: int) -> int | None:
-    """Compress some frames after the id `after` harder; return the id of the last, or `None` if there is none."""
+    """Compress the next frames after an id harder. Returns the id of the last, or `None` at the end."""
     rows = connection.execute(_SOME_FRAMES, (after, _FRAMES_AT_ONCE)).fetchall()
     loose = [
         (first, _read_content(first, checksum, frame)) for first, checksum, frame in rows if not codec.is_compact(frame)

@@ -218,7 +218,7 @@ def _release_abandoned(connection: Connection, runner: str) -> None:
 
 
 def _is_dead(runner: object) -> bool:
-    """Return whether the process of a runner is known to have ended; for those on other machines it is not."""
+    """Return whether the process of a runner has ended. `False` if it cannot be seen from here."""
     host, _, rest = str(runner).partition("/")
     process = rest.partition("/")[0]
     if not host or host != _host() or not process.isdecimal():
@@ -323,7 +323,7 @@ def _random() -> str:
 
 
 def _host() -> str:
-    """Return a name for this boot of this machine and its process namespace; `""` where there is none."""
+    """Return a name for this boot and process namespace of this machine, or `""`."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
         return f"{boot}.{Path('/proc/self/ns/pid').stat().st_ino}"

@@ -68,7 +68,7 @@ def get_header(connection: Connection, sample_id: int) -> bytes:
 
 
 def compact(connection: Connection, after: int) -> int | None:
-    """Compress the next report after the id `after` harder; return its id, or `None` if there is none."""
+    """Compress the next report after an id harder. Returns its id, or `None` at the end."""
     row = connection.execute(
         "SELECT sample_id, report FROM reports WHERE sample_id > ? ORDER BY sample_id LIMIT 1", (after,)
     ).fetchone()

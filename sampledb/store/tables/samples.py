@@ -299,7 +299,7 @@ def delete(connection: Connection, sample_id: SampleId) -> None:
 
 
 def _name_columns(stored: Stored, name: str) -> dict[str, str]:
-    """Return the columns of a new name: with its extension, unless a user set one that differs from the old name's."""
+    """Return the columns of a new name. Its extension replaces the old one unless a user has set that."""
     if stored.extension != limits.extension_of(stored.name):
         return {"name": name}
     return {"name": name, "extension": limits.extension_of(name)}

@@ -139,7 +139,7 @@ _WORD_START: Final = re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9]|(?<=[a-z])[A-Z]|(?
 
 
 def find(connection: Connection, text: str, *, limit: int) -> list[Hit]:
-    """Return what contains every term of the text, best first; at most `limit` hits unless it is negative."""
+    """Return hits that contain every term of the text, best first. At most `limit` unless it is negative."""
     terms = list(dict.fromkeys(_fold(text).split()))
     if len(terms) > limits.MAX_WORDS:
         raise InvalidInputError.of("text", f"at most {limits.MAX_WORDS} different words", text)
@@ -182,7 +182,7 @@ def _find_functions(
 
 
 def _find_more_functions(connection: Connection, names: Iterable[tuple[float, str]], room: int) -> Iterator[Hit]:
-    """Yield all functions but the first of each name, best names first; at most `room` unless it is negative."""
+    """Yield all functions but the first of each name. At most `room` unless it is negative."""
     for name in names:
         if room == 0:
             return
@@ -192,7 +192,7 @@ def _find_more_functions(connection: Connection, names: Iterable[tuple[float, st
 
 
 def _match(connection: Connection, index: _Index, terms: Sequence[str], limit: int) -> list[tuple[Any, ...]]:
-    """Return the rows whose text contains all terms; if all are shorter than a trigram, every row is read."""
+    """Return the rows whose text contains all terms. If none has three characters, every row is read."""
     trigrams = {term[start : start + 3].replace('"', '""') for term in terms for start in range(len(term) - 2)}
     parameters: dict[str, object] = {
         f"p{number}": f"%{_LIKE_SPECIAL.sub(_ESCAPED, term)}%" for number, term in enumerate(terms)
@@ -214,7 +214,7 @@ def _fold(text: str) -> str:
 
 
 def _find_best(values: Sequence[str], terms: Sequence[str]) -> tuple[float, HitField, str]:
-    """Return score, field and value of the best match in a sample's texts: with all terms, or with most of them."""
+    """Return score, field and value of the best match in a sample's texts."""
     name, family, version, component, tags, notes = values
     fields: list[tuple[HitField, str]] = [("name", name), ("family", family), ("version", version)]
     fields += [("component", component), *(("tag", tag) for tag in tags.split(_TAG_END)), ("notes", notes)]
@@ -222,7 +222,7 @@ def _find_best(values: Sequence[str], terms: Sequence[str]) -> tuple[float, HitF
 
 
 def _score(value: str, terms: Sequence[str]) -> float:
-    """Return how well a value matches: 1 if it equals the term; more if terms begin words, less for a longer value."""
+    """Return how well a value matches, from 0 to 1. Terms that begin words count more, a longer value less."""
     lower = _fold(value)
     held = [term for term in terms if term in lower]
     if not held:
@@ -234,7 +234,7 @@ def _score(value: str, terms: Sequence[str]) -> float:
 
 
 def _weigh(lower: str, term: str, starts: Iterable[int]) -> float:
-    """Return the weight of a term's place: 1 at the beginning of the value, less at that of a word or inside one."""
+    """Return the weight of a term's place: at the beginning of the value, of a word, or inside one."""
     if lower.startswith(term):
         return 1.0
     return 0.8 if any(lower.startswith(term, start) for start in starts) else 0.6
@@ -249,7 +249,7 @@ def add_sample(connection: Connection, sample_id: int) -> None:
 
 
 def remove_sample(connection: Connection, sample_id: int) -> None:
-    """Remove a sample from the index, before it changes: FTS5 must be told the text that it indexed."""
+    """Remove a sample from the index, before it changes. FTS5 must be told the indexed text."""
     _change(connection, _SAMPLES, [_REMOVE_SAMPLE], {"sample": sample_id}, removes=True)
 
 
@@ -271,7 +271,7 @@ def _change(
     *,
     removes: bool = False,
 ) -> None:
-    """Change an index; if it is out of step with its rows, which another program has changed, rebuild it."""
+    """Change an index. If another program changed its rows, it is out of step and is rebuilt."""
     try:
         for statement in statements:
             connection.execute(statement, parameters)
@@ -297,7 +297,7 @@ def rebuild(connection: Connection) -> None:
 
 
 def compact(connection: Connection, steps: int) -> int | None:
-    """Merge some of each index's trees, after `steps` earlier calls; return the number of calls, `None` at the end."""
+    """Merge some of each index's trees, after `steps` calls. Returns the number of calls, or `None` at the end."""
     pages = _MERGE_PAGES if steps else -_MERGE_PAGES
     worked = False
     for index in _INDEXES:
@@ -326,7 +326,7 @@ def refresh(connection: Connection) -> None:
 
 
 def find_differences(connection: Connection) -> Iterator[Problem]:
-    """Yield a Problem for each index that differs from a new one, which disappears at the end of the transaction."""
+    """Yield a Problem for each index that differs from a new one. That disappears with the transaction."""
     for index in _INDEXES:
         name = index.name
         kept = connection.execute(f"SELECT id FROM {name}_data WHERE id IN (?, ?) ORDER BY id", _RECORDS)  # noqa: S608
