@@ -190,11 +190,15 @@ with sampledb.open(sys.argv[1], readonly=True) as db:
 """
     command = [sys.executable, "-c", program, str(own)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=30)[0] == "1 interrupted\n"
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=30)[0] == "1 interrupted\n"
+        finally:
+            # It has ended, unless whoever started the tests had it ignore Ctrl-C.
+            process.kill()
 
 
 # Values
