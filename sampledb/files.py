@@ -1,13 +1,154 @@
-"""Files of the user: opened to be read without waiting, and new ones that appear when they are complete."""
+"""Files of the user: which file a path leads to, what stands beside it, how it is read, how a new one appears.
 
+Whatever opens, writes or copies a store asks here first, because SQLite believes what it finds beside a name.
+"""
+
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final, NamedTuple
 
 from sampledb.errors import InvalidInputError, SampleDBError, StorageError
+
+#: SQLite keeps these beside a file: its write-ahead log, the memory shared for that, its rollback journal.
+BESIDE: Final = ("-wal", "-shm", "-journal")
+
+# The end of a rollback journal that names a super-journal, a file that SQLite deletes after rolling back.
+_SUPER_JOURNAL: Final = bytes.fromhex("d9d505f920a163d7")
+# A database header; its "write version" and "read version" are 1 with a rollback journal and 2 with a WAL.
+_HEADER: Final = 100
+_VERSIONS: Final = slice(18, 20)
+_ROLLBACK_JOURNAL: Final = b"\1\1"
+_WAL: Final = b"\2\2"
+# What file systems without hard links report.
+_NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+class Identity(NamedTuple):
+    """One file, whatever its names.
+
+    Attributes:
+        path: The real path, without symbolic links; what SQLite keeps beside the file stands beside this path.
+        device: The number of the file's device.
+        inode: The number of the file on that device.
+    """
+
+    path: str
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: str) -> "Identity":
+        """Return the identity of the file at `path`, or raise OSError if there is none."""
+        real = os.path.realpath(path)
+        found = os.stat(real)
+        return cls(real, found.st_dev, found.st_ino)
+
+    def is_same_file(self, other: "Identity") -> bool:
+        """Return whether both are one file, perhaps under two names."""
+        return self[1:] == other[1:]
+
+    def require(self, *, writable: bool = False) -> None:
+        """Raise StorageError if the file has lost its path, or has a second name and is to be written.
+
+        SQLite notices neither. It would write on into a file without a name, or share a file with another process
+        that uses the other name and therefore another write-ahead log.
+        """
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != self[1:]:
+            raise StorageError.in_file(
+                self.path, "it was moved, replaced or deleted while it was open; close this handle and open it again"
+            )
+        if writable and found.st_nlink > 1:
+            raise StorageError.in_file(
+                self.path,
+                f"it has {found.st_nlink} names (hard links), and writes through two names would be lost; "
+                "delete the other names, or write to a copy",
+            )
+
+
+def require_regular_beside(path: str) -> None:
+    """Raise StorageError if a pipe or the like has the name of a journal of the real path `path`.
+
+    SQLite would wait for it forever.
+    """
+    for beside in (path + suffix for suffix in BESIDE):
+        # SQLite itself refuses symbolic links here.
+        if os.path.lexists(beside) and not os.path.islink(beside) and not os.path.isfile(beside):
+            raise StorageError.in_file(beside, "it is no regular file, and SQLite would use it; remove it")
+
+
+def names_super_journal(journal: str) -> bool:
+    """Return whether SQLite would delete another file after it has rolled back this journal."""
+    try:
+        with open(journal, "rb", opener=_open_without_waiting) as file:
+            file.seek(-len(_SUPER_JOURNAL), os.SEEK_END)
+            return file.read() == _SUPER_JOURNAL
+    except OSError:  # missing, or shorter
+        return False
+
+
+def has_foreign_wal(path: str) -> bool:
+    """Return whether the `-wal` beside the real path `path` belongs to another file that had this name.
+
+    A file is marked as being in WAL mode before its WAL appears, until after the WAL is gone. No handle of this
+    process may have the file open: closing it here drops that handle's POSIX locks.
+    """
+    try:
+        before = _read_header(path)
+        if before[_VERSIONS] not in (b"", _ROLLBACK_JOURNAL) or not os.path.lexists(path + "-wal"):
+            return False
+        # Unless another process has switched the mode meanwhile.
+        return before == _read_header(path) and os.path.lexists(path + "-wal")
+    except OSError:
+        return False
+
+
+def is_marked_wal(path: str) -> bool:
+    """Return whether a file is in WAL mode; as for `has_foreign_wal`, no handle of this process may have it open."""
+    try:
+        return _read_header(path)[_VERSIONS] == _WAL
+    except OSError:
+        return False
+
+
+def _read_header(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(_HEADER)
+
+
+def find_left(path: str) -> str:
+    """Return what is left beside the real path `path` from another file of this name, or `""`.
+
+    If there is a file at `path`, it is that file's.
+    """
+    # In this order: a process that creates the file now creates it before its journal.
+    left = next((path + suffix for suffix in BESIDE if os.path.lexists(path + suffix)), "")
+    return "" if os.path.lexists(path) else left
+
+
+def require_new_name(path: str) -> None:
+    """Raise InvalidInputError if a new file cannot be created at `path`, for what is there or beside it.
+
+    SQLite would apply the journal of a file that is gone to the new file, or take the new file for a journal.
+    """
+    if path.endswith(BESIDE):
+        raise InvalidInputError.of("path", f"a path that does not end in {', '.join(BESIDE)}", path)
+    left = find_left(os.path.realpath(path))
+    if left:
+        raise InvalidInputError(
+            f"{left} is left from another file of that name, and would damage a new one; move it back beside its file, "
+            "or delete it.",
+            {"field": "path", "rule": "a path beside which no journal is left", "value": left},
+        )
+    if os.path.lexists(path):
+        raise InvalidInputError.of("path", "a path where no file is", path)
 
 
 def open_regular(path: str | os.PathLike[str], field: str) -> BinaryIO:
@@ -37,25 +178,25 @@ def _open_without_waiting(path: str, flags: int) -> int:
 def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield an empty file beside `path`, which takes this name at the end; on any exception it is removed.
 
-    A process that is killed leaves the empty file's name behind: `.NAME.….partial`.
+    It never replaces a file that appeared at `path` meanwhile. A process that is killed leaves `.NAME.….partial`.
 
     Raises:
-        InvalidInputError: There is a file at `path` already.
+        InvalidInputError: There is a file at `path`, or something is left beside it of a file that had this name.
         StorageError: The file cannot be written.
     """
     # Imports a dozen modules that nothing else here needs.
     import tempfile  # noqa: PLC0415
 
     target = Path(path)
+    require_new_name(str(target))
     try:
-        if target.exists():
-            raise InvalidInputError.of("path", "a path where no file is", str(path))
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
         os.close(handle)
         partial = Path(name)
         try:
             yield partial
-            partial.replace(target)
+            require_new_name(str(target))
+            _give_name(partial, target)
             _sync(target.parent)
         finally:
             # The journal is there where a database could not be written.
@@ -66,6 +207,30 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     except OSError as error:
         raise StorageError.not_written(str(path), error) from error
+
+
+def _give_name(partial: Path, target: Path) -> None:
+    """Name a file; of two processes that choose one name, the second fails."""
+    try:
+        if os.name == "nt":
+            partial.rename(target)  # fails if the name exists, as it does not elsewhere
+        else:
+            os.link(partial, target)
+    except FileExistsError as error:
+        raise InvalidInputError.of("path", "a path where no file is", str(target)) from error
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _take_name(partial, target)
+
+
+def _take_name(partial: Path, target: Path) -> None:
+    """Name a file on a file system without hard links: an empty file takes the name first, and is replaced."""
+    try:
+        target.open("xb").close()
+    except FileExistsError as error:
+        raise InvalidInputError.of("path", "a path where no file is", str(target)) from error
+    partial.replace(target)
 
 
 def _sync(folder: Path) -> None:

@@ -43,8 +43,7 @@ class File(Handle):
             raise InvalidInputError.of("params", "a sequence or a mapping", params)
         # Before a connection is taken: making them may run code of the caller's.
         bound = dict(params) if isinstance(params, Mapping) else tuple(params)
-        with self._connections.reading() as connection:
-            columns, rows = run_query(connection, sql, bound)
+        columns, rows = run_query(self._connections, sql, bound)
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def check(self, *, deep: bool = False) -> list[Problem]:

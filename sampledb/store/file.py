@@ -3,11 +3,20 @@
 import os
 import stat
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sampledb.errors import CorruptFileError, NewerFormatError, NotASampleDBError, ReadOnlyError, StorageError
+from sampledb.files import (
+    BESIDE,
+    Identity,
+    find_left,
+    has_foreign_wal,
+    is_marked_wal,
+    names_super_journal,
+    require_regular_beside,
+)
 from sampledb.limits import MEMORY
-from sampledb.store import schema, sqlite
+from sampledb.store import forks, schema, sqlite
 from sampledb.store.sqlite import Connection, sqlite3
 
 _PRAGMAS: Final = (
@@ -24,26 +33,70 @@ _PRAGMAS: Final = (
 )
 
 
-def open_file(path: str, *, readonly: bool, timeout: float) -> tuple[Connection, bool]:
-    """Open the file at `path`, and create or upgrade it unless `readonly`; refuse files of other programs.
+class OpenedFile(NamedTuple):
+    """A file that was recognized, created or upgraded.
 
-    Returns:
-        The connection, and whether the file is immutable: a closed WAL file on a read-only file system. All further
-        connections to an immutable file must say so too.
+    Attributes:
+        connection: The first connection to it.
+        identity: Which file it is; `None` in memory.
+        is_immutable: It is a closed WAL file on a read-only file system. All further connections must say so too.
     """
+
+    connection: Connection
+    identity: Identity | None
+    is_immutable: bool
+
+
+def open_file(path: str, *, readonly: bool, timeout: float) -> OpenedFile:
+    """Open the file at `path`, and create or upgrade it unless `readonly`; refuse files of other programs."""
+    if path == MEMORY:
+        return OpenedFile(_open(path, readonly=readonly, timeout=timeout), None, is_immutable=False)
+    real = os.path.realpath(path)
+    _look_beside(real, readonly=readonly)
     try:
-        return _open(path, readonly=readonly, timeout=timeout, immutable=False), False
+        return OpenedFile(_open(real, readonly=readonly, timeout=timeout), Identity.of(real), is_immutable=False)
     except sqlite3.OperationalError as error:
-        if not readonly or not _must_be_immutable(path, error):
+        if not readonly or not sqlite.may_be_read_only(error):
             raise
-        return _open(path, readonly=readonly, timeout=timeout, immutable=True), True
+        if _size(real + "-journal"):
+            reason = "a crash left a journal beside it; open it for writing once, which repairs it"
+            raise ReadOnlyError.of(path, reason) from error
+        if not _must_be_immutable(real):
+            raise
+        connection = _open(real, readonly=readonly, timeout=timeout, immutable=True)
+        return OpenedFile(connection, Identity.of(real), is_immutable=True)
 
 
-def connect(path: str, *, readonly: bool, timeout: float, immutable: bool = False, damaged: bool = False) -> Connection:
+def _look_beside(path: str, *, readonly: bool) -> None:
+    """Raise StorageError if SQLite would use something beside the real path `path` that is not this file's."""
+    require_regular_beside(path)
+    if names_super_journal(path + "-journal"):
+        reason = "it would have SQLite delete another file, and is no journal of a store; remove it"
+        raise StorageError.in_file(path + "-journal", reason)
+    left = "" if readonly else find_left(path)
+    if not left and not forks.is_open(path) and has_foreign_wal(path):
+        left = path + "-wal"
+    if left:
+        reason = "it belongs to another file that had this name; move it back beside that file, or delete it"
+        raise StorageError.in_file(left, reason)
+    if not readonly and path.endswith(BESIDE) and not Path(path).exists():
+        raise StorageError.in_file(path, f"SQLite keeps journals under names that end in {', '.join(BESIDE)}")
+
+
+def connect(
+    path: str,
+    *,
+    readonly: bool,
+    timeout: float,
+    immutable: bool = False,
+    create: bool = False,
+    damaged: bool = False,
+) -> Connection:
     """Connect to a file that is known, or that may be `damaged`; its content is not checked."""
     uri = "file::memory:"
     if path != MEMORY:
-        uri = f"{Path(path).as_uri()}?mode={'ro' if readonly else 'rwc'}{'&immutable=1' if immutable else ''}"
+        mode = "ro" if readonly else "rwc" if create else "rw"
+        uri = f"{Path(path).as_uri()}?mode={mode}{'&immutable=1' if immutable else ''}"
         if _is_special(path):
             raise NotASampleDBError.in_file(path, "it is no regular file")
     connection = sqlite3.connect(
@@ -59,6 +112,7 @@ def connect(path: str, *, readonly: bool, timeout: float, immutable: bool = Fals
             connection.execute("PRAGMA writable_schema = ON")
         else:
             sqlite.harden(connection)
+            sqlite.watch_for_interrupts(connection)
         for pragma in _PRAGMAS:
             connection.execute(pragma)
     except BaseException:
@@ -82,8 +136,8 @@ def describe_file(connection: Connection) -> dict[str, Any]:
     }
 
 
-def _open(path: str, *, readonly: bool, timeout: float, immutable: bool) -> Connection:
-    connection = connect(path, readonly=readonly, timeout=timeout, immutable=immutable)
+def _open(path: str, *, readonly: bool, timeout: float, immutable: bool = False) -> Connection:
+    connection = connect(path, readonly=readonly, timeout=timeout, immutable=immutable, create=True)
     try:
         # In a transaction, because another process may create the file between two answers.
         with sqlite.transaction(connection, "BEGIN", "ROLLBACK"):
@@ -128,6 +182,8 @@ def _write_format(connection: Connection, path: str, version: int, *, readonly: 
         if version == 0:
             raise NotASampleDBError.in_file(path, "it is empty")
         raise ReadOnlyError.of(path, "it has an older format; open it once for writing to upgrade it")
+    if path != MEMORY:
+        Identity.of(path).require(writable=True)
     with sqlite.transaction(connection, "BEGIN IMMEDIATE", "COMMIT"):
         # Asked again under the lock, because another process may have done it meanwhile.
         version = _read_format(connection, path)
@@ -158,19 +214,10 @@ def _find_truncation(connection: Connection, path: str) -> str:
     return "the last page is cut off" if _size(path) % page_size else ""
 
 
-def _must_be_immutable(path: str, error: sqlite3.Error) -> bool:
-    """Return whether a closed WAL file failed to open for lack of its `-shm`, as on read-only media."""
-    # Closing the file after reading its header drops this process's POSIX locks on it, so it is read only
-    # where nobody can write.
-    if not sqlite.may_lack_shm(error):
-        return False
-    try:
-        with Path(path).open("rb") as file:
-            header = file.read(20)
-    except OSError:
-        return False
-    # A hot journal or WAL is part of the file's content, and SQLite ignores it with immutable=1.
-    return header[18:20] == b"\2\2" and not any(_size(path + suffix) for suffix in ("-wal", "-journal"))
+def _must_be_immutable(path: str) -> bool:
+    """Return whether a closed WAL file cannot be opened because its `-shm` cannot be created, as on read-only media."""
+    # A hot WAL is part of the file's content, and SQLite ignores it with immutable=1.
+    return not forks.is_open(path) and is_marked_wal(path) and not _size(path + "-wal")
 
 
 def _is_special(path: str) -> bool:

@@ -10,11 +10,13 @@ import weakref
 from functools import partial
 from typing import Final, Protocol
 
+from sampledb.files import Identity
+
 
 class Forkable(Protocol):
     """Something that must know of forks."""
 
-    path: str
+    identity: Identity | None
     closed: bool
 
     def before_fork(self) -> None:
@@ -40,8 +42,12 @@ def watch(pool: Forkable) -> None:
 
 
 def is_open(path: str) -> bool:
-    """Return whether this process has an open pool for this file."""
-    return any(each.path == path and not each.closed for each in list(_all))
+    """Return whether this process has an open pool for the file at `path`, perhaps by another name of the file."""
+    try:
+        identity = Identity.of(path)
+    except OSError:
+        return False
+    return any(pool.identity and pool.identity.is_same_file(identity) for pool in list(_all) if not pool.closed)
 
 
 def abandon(*connections: object) -> None:

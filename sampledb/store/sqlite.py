@@ -34,8 +34,8 @@ BUSY: Final = {5, 6}
 _NOMEM, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN = 7, 8, 10, 11, 13, 14
 _PROTOCOL, _CONSTRAINT, _NOLFS, _NOTADB = 15, 19, 22, 26
 INTERRUPT: Final = 9
-# SQLITE_READONLY_CANTINIT and _DIRECTORY; not _ROLLBACK, which a hot journal raises.
-_READONLY_WITHOUT_SHM: Final = {_READONLY | 5 << 8, _READONLY | 6 << 8}
+# Virtual machine instructions between two checks for Ctrl-C: a few milliseconds.
+_INSTRUCTIONS: Final = 200_000
 _OPERATIONAL: Final = BUSY | {_NOMEM, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _PROTOCOL, _NOLFS, _NOTADB}
 
 # Python's module raises MemoryError for SQLITE_NOMEM, and the text of a message may be damaged too.
@@ -63,6 +63,15 @@ def harden(connection: Connection) -> None:
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_TRIGGER, False)  # type: ignore[attr-defined]
 
 
+def watch_for_interrupts(connection: Connection) -> None:
+    """Let Ctrl-C end statements: it raises only where Python code runs, and SQLite then reports INTERRUPT."""
+    connection.set_progress_handler(_continue, _INSTRUCTIONS)
+
+
+def _continue() -> int:
+    return 0
+
+
 @contextmanager
 def transaction(connection: Connection, begin: str, end: str) -> Iterator[None]:
     """Execute `begin` before and `end` after the block; roll back on any exception, KeyboardInterrupt too."""
@@ -82,10 +91,13 @@ def result_code(error: BaseException) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-def may_lack_shm(error: sqlite3.Error) -> bool:
-    """Return whether a file may have failed to open because WAL mode needs a `-shm`."""
-    extended = getattr(error, "sqlite_errorcode", 0)
-    return result_code(error) == _CANTOPEN or extended in _READONLY_WITHOUT_SHM
+def may_be_read_only(error: sqlite3.Error) -> bool:
+    """Return whether a file may have failed to open because SQLite would have to write beside it.
+
+    That is a `-shm` for WAL mode, or the rollback of a hot journal. Which one only extended codes tell, and pysqlite3
+    reports primary codes.
+    """
+    return result_code(error) in {_CANTOPEN, _READONLY}
 
 
 def is_operational(error: BaseException) -> bool:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import sampledb
-from sampledb import BusyError
+from sampledb import BusyError, SampleDB
 from sampledb.store import sqlite
+from sampledb.store.connection import _Loan
 from tests.strategies import function, report
 
 
@@ -271,12 +272,16 @@ db.close()
         assert os.listdir(path.parent) == [path.name]  # noqa: PTH208
 
 
+def leave_open(db: SampleDB) -> None:
+    db._connections._take(_Loan(writes=True)).execute("BEGIN")
+
+
 def test_an_interrupted_call_is_repaired_by_the_next(path: Path) -> None:
     with sampledb.open(path) as db, sampledb.open(":memory:", timeout=5) as memory:
         for store in (db, memory):
             # What an interrupt leaves behind when it strikes before `finally` is reached.
-            store._connections._take().execute("BEGIN")
+            leave_open(store)
             store.add_media(sha256="0" * 64)
             with ThreadPoolExecutor(1) as pool:
                 assert pool.submit(store.get_sample_by_sha256, "0" * 64).result().name == ""
-            assert store._connections._lent == {}
+            assert store._connections._loans == []

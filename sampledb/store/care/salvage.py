@@ -7,8 +7,7 @@ gets one made from its report.
 Everything is read from a copy of the file, because SQLite may change a file that has a journal beside it.
 """
 
-import errno
-import shutil
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -30,15 +29,18 @@ from sampledb.files import new_file
 from sampledb.format.report import join_report, parse_report
 from sampledb.intake.source import read_source
 from sampledb.model import Function, Problem, Sample
-from sampledb.store import file, forks
+from sampledb.store import file, forks, sqlite
+from sampledb.store.care.rawcopy import copy_raw
 from sampledb.store.connection import Connections
 from sampledb.store.sqlite import Connection, sqlite3
 from sampledb.store.tables import functions, jobs, reports, samples, search
 
 _T = TypeVar("_T")
 
-_BESIDE: Final = ("", "-wal", "-journal")
 _TIMEOUT: Final = 60.0
+# Seconds in which a file system may give two writes the same time, and more.
+_TICK: Final = 0.05
+_ATTEMPTS: Final = 5
 
 # Each finds ids on another path through the file: damage that stops one may not stop another.
 _PATHS: Final = (
@@ -102,14 +104,20 @@ def salvage_file(damaged: str, path: str) -> list[Problem]:
     if forks.is_open(damaged):
         # Closing the file would drop the locks of that handle.
         raise InvalidInputError.of("damaged", "a file that no handle has open; or call the handle's salvage()", damaged)
-    with new_file(path) as partial_file, _open_copy(damaged, partial_file.parent) as source:
-        return _copy_all(source, partial_file)
+    real = os.path.realpath(damaged)
+    with new_file(path) as partial_file, _open_copy(real, partial_file.parent) as (source, foreign):
+        return foreign + _copy_all(source, partial_file)
 
 
 def salvage_open_file(connections: Connections, path: str) -> list[Problem]:
     """Copy everything readable of an open file into a new one, as `salvage_file` does."""
     with new_file(path) as partial_file, connections.snapshot() as source:
-        return _copy_all(source, partial_file)
+        # An interrupted statement would be taken for a damaged one.
+        source.set_progress_handler(None, 0)
+        try:
+            return _copy_all(source, partial_file)
+        finally:
+            sqlite.watch_for_interrupts(source)
 
 
 def _copy_all(source: Connection, path: Path) -> list[Problem]:
@@ -121,36 +129,24 @@ def _copy_all(source: Connection, path: Path) -> list[Problem]:
 
 
 @contextmanager
-def _open_copy(damaged: str, folder: Path) -> Iterator[Connection]:
-    """Yield a connection to a copy of a file and of the journals beside it."""
+def _open_copy(damaged: str, folder: Path) -> Iterator[tuple[Connection, list[Problem]]]:
+    """Yield a connection to a copy of a file, and a Problem for each journal beside it that is not its own."""
     # Imports a dozen modules that nothing else here needs.
     import tempfile  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix=".salvage.", dir=folder) as place:
         copy = str(Path(place) / "copy")
-        for suffix in _BESIDE:
-            if not suffix or Path(damaged + suffix).exists():
-                _copy_file(damaged + suffix, copy + suffix)
+        foreign = copy_raw(damaged, copy)
         connection = None
         try:
             connection = file.connect(copy, readonly=False, timeout=_TIMEOUT, damaged=True)
             connection.execute("SELECT sample_id FROM samples LIMIT 0")
-            yield connection
+            yield connection, foreign
         except sqlite3.Error as error:
             raise NotASampleDBError.in_file(damaged, f"no sample can be read ({error})") from error
         finally:
             if connection is not None:
                 connection.close()
-
-
-def _copy_file(path: str, copy: str) -> None:
-    try:
-        shutil.copyfile(path, copy)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno == errno.EIO:
-            reason += "; copy the file with ddrescue first, which skips bad sectors, and salvage that copy"
-        raise StorageError.in_file(path, reason) from error
 
 
 class _Salvage:
