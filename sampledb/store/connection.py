@@ -219,7 +219,7 @@ class Connections:
                 self._close_last(connection)
             else:
                 connection.close()
-                self._had_surplus = not loan.is_nested
+                self._had_surplus |= not loan.is_nested
         if self._had_surplus and not self._loans:
             self._close_surplus()
 
