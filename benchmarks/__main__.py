@@ -18,8 +18,9 @@ import sampledb.store.sqlite
 from benchmarks import corpus, peers
 from benchmarks.report import figures, picture, tables
 from benchmarks.subjects import growth, memory, store
+from sampledb import zstd
 
-_VERSIONS: Final = ("sampledb", "msgspec", "zstandard", "xxhash", "duckdb", "sqlite-utils", "smda")
+_VERSIONS: Final = ("sampledb", "msgspec", "xxhash", "duckdb", "sqlite-utils", "smda")
 
 
 def main() -> None:
@@ -47,6 +48,7 @@ def measure(paths: list[Path], folder: Path, functions: int) -> figures.Figures:
         versions={
             "Python": platform.python_version(),
             "SQLite": sampledb.store.sqlite.VERSION,
+            "zstd": zstd.zstd_version,
             **{name: version(name) for name in _VERSIONS},
         },
         corpus=figures.Corpus(len(paths), measured.functions, json_bytes),

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import zstandard
 
 import sampledb
 from benchmarks.floor import Floor
 from benchmarks.measure import alternated, paired, timed
 from benchmarks.report.figures import Row, Sizes
-from sampledb import Sample, SampleDB
+from sampledb import Sample, SampleDB, zstd
 from sampledb.store.sqlite import sqlite3
 
 POINT_READS: Final = 2000
@@ -59,7 +58,7 @@ def measure(paths: Sequence[Path], folder: Path) -> Measured:
         compact_file=ours.stat().st_size,
         compact_seconds=compaction.total,
         floor_file=theirs.stat().st_size,
-        zstd_19=sum(len(zstandard.compress(content, 19)) for content in compact),
+        zstd_19=sum(len(zstd.compress(content, 19)) for content in compact),
         curve=curve,
     )
     return Measured(rows, sizes, functions, (functions / add.ours.total, functions / add.floor.total))
