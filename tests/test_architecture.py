@@ -21,10 +21,11 @@ MAY_IMPORT = {
     "errors": set(),
     "limits": {"errors"},
     "files": {"errors"},
+    "zstd": set(),
     "render": {"errors"},
     "model": {"errors", "render"},
-    "format": {"errors", "limits"},
-    "intake": {"errors", "limits", "files"},
+    "format": {"errors", "limits", "zstd"},
+    "intake": {"errors", "limits", "files", "zstd"},
     "store": {"errors", "limits", "files", "model", "format", "intake", "workers"},
     "workers": {"errors", "limits", "format"},
     "database": {"errors", "limits", "files", "model", "format", "intake", "store", "workers"},
@@ -37,6 +38,7 @@ MOST_ROOMS = 12
 
 # What may be imported where, which is nowhere else.
 HIDDEN = {
+    "backports": {"zstd"},
     "click": {"cli"},
     "fast_sugiyama": {"render.layout"},
     "html": {"render.html"},
@@ -47,9 +49,8 @@ HIDDEN = {
     "sqlite_utils": {"store.schema"},
     "subprocess": {"workers.process"},
     "tqdm": {"database.runner"},
-    "zipfile": {"intake.compression"},
+    "zipfile": {"intake.archive"},
     "zlib": {"intake.compression"},
-    "zstandard": {"format.codec", "intake.compression"},
 }
 
 
