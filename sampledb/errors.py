@@ -185,7 +185,7 @@ class StorageError(SampleDBError, OSError):
 
     @classmethod
     def of_system(cls, path: str, error: OSError) -> "StorageError":
-        """Return the error for a file that the operating system cannot open."""
+        """The error for a file that the operating system cannot give."""
         reason = error.strerror or str(error)
         return StorageError(f"{path}: {reason}.", {"path": path, "reason": reason})
 
@@ -209,11 +209,11 @@ class NewerFormatError(StorageError):
 
 
 class CorruptFileError(StorageError):
-    """The file is damaged: this package cannot have written what was read."""
+    """The file is damaged: what was read cannot have been written by us."""
 
     code = "corrupt"
 
     @classmethod
     def of(cls, what: str, where: str) -> Self:
-        """Return the error for damage in the content of a file; the connection adds the file's path."""
+        """The error for damage found in the content of a file; the connection adds the file's path."""
         return cls(f"The file is damaged: {what} ({where}).", {"what": what, "where": where})

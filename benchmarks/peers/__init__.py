@@ -14,12 +14,12 @@ from typing import Any, Final
 import duckdb
 import msgspec
 import sqlite_utils
+import zstandard
 
 import sampledb
 from benchmarks import corpus
 from benchmarks.peers.questions import Report, Store, ask, read
 from benchmarks.report.figures import Peer
-from sampledb import zstd
 
 _MCRIT: Final = corpus.CACHE / "mcrit"
 _parse_functions = msgspec.json.Decoder(type=dict[str, msgspec.Raw]).decode
@@ -97,7 +97,7 @@ class Folder:
         path = self._file(report.sha256)
         partial = path.with_suffix(".partial")
         with partial.open("wb") as file:
-            file.write(zstd.compress(report.json, 3))
+            file.write(zstandard.compress(report.json, 3))
             file.flush()
             os.fsync(file.fileno())
         return partial.replace(path)
@@ -125,7 +125,7 @@ class Folder:
         return _parse_functions(self._content(sha256))
 
     def _content(self, sha256: str) -> bytes:
-        return zstd.decompress(self._file(sha256).read_bytes())
+        return zstandard.decompress(self._file(sha256).read_bytes())
 
     def close(self) -> int | None:
         """What the files hold; the file system rounds each up."""

@@ -4,12 +4,12 @@ A frame is MessagePack of `Frame`, whose fields are the columns: the code of all
 on, function after function. Values of one kind compress far better beside each other than inside SMDA's JSON, and
 take less time to make and to read.
 
-What follows from something else is not stored: the address of an instruction follows from its block's start and
+Values that follow from others are not stored: the address of an instruction follows from its block's start and
 the code before it, the target of a jump from the successors of its block; offset, name, binweight and pic_hash
 stand in the row of the function. Addresses are kept relative to something near: blocks to the end of the block
 before, references to where they are made, successors and components as positions of blocks.
 
-SMDA's functions fit nearly always. One that does not (instructions with gaps between them, unknown keys, a
+Nearly all of SMDA's functions fit. One that does not (instructions with gaps between them, unknown keys, a
 reference to a block that is not there) is kept whole in `odd`, as its JSON.
 
 The law: `decode_frame(encode_frame(functions, jsons), rows)` equals what the JSONs say. Decoding anything else raises

@@ -119,7 +119,7 @@ def parse_report(content: bytes, overrides: dict[str, Any] | None = None) -> Rep
 
 
 def _refuse_excess(members: Mapping[str, Raw], header: bytes) -> None:
-    """Raise InvalidInputError for a header too large to become Python objects, which take up to 30 times its bytes."""
+    """Raise InvalidInputError if the header is too large; as Python objects it takes up to 30 times its bytes."""
     if len(header) > codec.MAX_BYTES[codec.JSON]:
         raise InvalidInputError.in_report("$", f"holds over {codec.MAX_BYTES[codec.JSON]} bytes besides its functions")
     if header.count(b",") > MAX_VALUES:
@@ -129,7 +129,7 @@ def _refuse_excess(members: Mapping[str, Raw], header: bytes) -> None:
 
 
 def peek_sha256(content: bytes) -> str | None:
-    """Return the SHA-256 that a report's JSON names, without checking the rest; `None` if that is not possible."""
+    """Return the SHA-256 that JSON names, without checking the rest; `None` if there is none that is valid."""
     try:
         return limits.sha256(_parse_sha256(content).sha256)
     except (ValueError, RecursionError):

@@ -13,9 +13,10 @@ from sampledb.intake import archive, compression
 
 
 def read_source(source: object) -> bytes:
-    """Return the JSON of a dict, JSON bytes, a path, or an object with `toDict()` or `open("rb")`; not yet validated.
+    """Return the JSON of a report, not yet validated.
 
-    Files may be compressed (gzip, zstd, xz), or a zip archive of one report.
+    `source` is a dict, JSON bytes, a path, or an object with `toDict()` or `open("rb")`. Files may be compressed
+    (gzip, zstd, xz), or a zip archive of one report.
 
     Raises:
         InvalidInputError: It cannot be read.
@@ -38,7 +39,7 @@ def read_source(source: object) -> bytes:
 
 
 def read_file(file: BinaryIO, name: str) -> bytes:
-    """Return the content of a file, or of the only report in an archive, in not much more memory than it takes.
+    """Return the content of a file, or of the only report in an archive, without a second copy of it.
 
     Raises:
         InvalidInputError: It is damaged or breaks a bound; the error calls it `name`.

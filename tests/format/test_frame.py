@@ -23,7 +23,7 @@ def compact(functions: list[dict[str, Any]]) -> list[bytes]:
 
 
 def framed(functions: list[dict[str, Any]]) -> tuple[bytes, list[Row], int]:
-    """The frame of functions, their rows, and how many of them are regular."""
+    """Return the frame of functions, their rows, and how many of them are regular."""
     texts = compact(functions)
     content, shapes = encode_frame([smda.parse_function(text) for text in texts], texts)
     rows = []
@@ -34,7 +34,7 @@ def framed(functions: list[dict[str, Any]]) -> tuple[bytes, list[Row], int]:
 
 
 def smda_function(offset: int = 4096, **changes: Any) -> dict[str, Any]:
-    """A function with everything that SMDA 5 writes."""
+    """Return a function with everything that SMDA 5 writes."""
     blocks = {
         str(offset): [instruction(offset, "7402", "je", hex(offset + 4))],
         str(offset + 2): [instruction(offset + 2, "9090", "nop")],
@@ -76,7 +76,7 @@ def test_any_functions_come_back_alone_and_together(functions: list[dict[str, An
 
 
 def jump(operands: str, successors: list[int]) -> dict[str, Any]:
-    """A function whose first block ends with a jump, and has these of its blocks as successors."""
+    """Return a function whose first block ends with a jump and has these successors."""
     blocks = {
         "4096": [instruction(4096), instruction(4097, "7401", "je", operands)],
         "4099": [instruction(4099)],
@@ -223,7 +223,7 @@ def test_a_forged_frame_is_refused_or_gives_dicts(data: st.DataObject) -> None:
 
 
 def _damaged(column: Any) -> st.SearchStrategy[Any]:
-    """Something like a column: shorter, longer, with other numbers, or of another type."""
+    """Return a changed column: shorter, longer, with other numbers, or of another type."""
     numbers = st.integers(-(2**63), 2**64 - 1) | st.integers(-3, 300)
     like: st.SearchStrategy[Any] = st.none() | numbers
     if isinstance(column, bytes):

@@ -182,7 +182,7 @@ def test_what_smda_requires_of_a_function_must_be_there(db: SampleDB, key: str) 
 
 
 def broken_reports() -> dict[str, tuple[Any, str]]:
-    """By name: a report with one fault, and the JSON path that the error must name."""
+    """Return, by name, a report with one fault, and the JSON path that the error must name."""
     good = report(function(4096))
 
     def within(**changes: Any) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def test_members_whose_names_are_no_reports_are_left_out_unless_all_are_such(tmp
 
 
 def broken_archives() -> dict[str, bytes]:
-    """Archives that cannot be read, by what the error says."""
+    """Return archives that cannot be read, by what the error says."""
     good = packed.zipped({"a.smda": SMALL})
     entry = good.index(b"PK\1\2")
 

@@ -22,7 +22,7 @@ from tests.intake.packed import PACKERS, SMALL, read, sources, written
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with reports at every depth and much else."""
+    """Return the current folder, with reports at every depth and much else."""
     monkeypatch.chdir(tmp_path)
     for name in ("b.smda", "a.JSON", "c/d/e.smda.gz", "c/a.json.zst", "c.smda.xz", "notes.txt", "c/a.smda.bak", "x.gz"):
         written(tmp_path / name)
@@ -132,7 +132,7 @@ def test_a_folder_that_cannot_be_read_is_found_as_an_error(tmp_path: Path) -> No
 
 @pytest.fixture
 def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """How many folders `d` lie within each other in the current one; taken away again, as rmtree() could not."""
+    """Yield how many folders `d` are nested in the current one; they are removed one by one, as rmtree() recurses."""
     depth = sys.getrecursionlimit() + 100
     monkeypatch.chdir(tmp_path)
     for level in range(1, depth + 1):

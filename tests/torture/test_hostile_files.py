@@ -18,7 +18,7 @@ import pytest
 import sampledb
 from sampledb import CorruptFileError
 from sampledb.format import codec
-from sampledb.format.frame import Frame
+from sampledb.format import frame as frames
 from tests.raw import downgrade, raw
 from tests.strategies import function, report
 from tests.torture import victim
@@ -538,7 +538,7 @@ UNFOLDING: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("unfolding", UNFOLDING)
 def test_a_frame_that_unfolds_has_a_bound(attacked: Attacked, path: Path, unfolding: str) -> None:
-    names = Frame.__struct_fields__
+    names = frames.Frame.__struct_fields__
     columns = dict(zip(names, msgspec.msgpack.decode(_frame_of(path)), strict=True)) | UNFOLDING[unfolding]
     content = _with_blob(path, codec.FRAME, msgspec.msgpack.encode(list(columns.values())))
     assert len(content) < 2 * MIB
