@@ -18,7 +18,7 @@ import sampledb.store.sqlite
 from benchmarks import corpus, peers
 from benchmarks.report import figures, picture, tables
 from benchmarks.subjects import growth, memory, store
-from sampledb import zstd
+from sampledb.format import zstd
 
 _VERSIONS: Final = ("sampledb", "msgspec", "xxhash", "duckdb", "sqlite-utils", "smda")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from sampledb import zstd
+from sampledb.format import zstd
 from sampledb.format.codec import signed
 from sampledb.store.sqlite import sqlite3
 

@@ -23,9 +23,8 @@ MAY_IMPORT = {
     "files": {"errors"},
     "render": {"errors"},
     "model": {"errors", "render"},
-    "zstd": set(),
-    "format": {"errors", "limits", "zstd"},
-    "intake": {"errors", "limits", "files", "zstd"},
+    "format": {"errors", "limits"},
+    "intake": {"errors", "limits", "files"},
     "store": {"errors", "limits", "files", "model", "format", "intake", "workers"},
     "workers": {"errors", "limits", "format"},
     "database": {"errors", "limits", "files", "model", "format", "intake", "store", "workers"},
@@ -38,7 +37,7 @@ MOST_ROOMS = 12
 
 # What may be imported where, which is nowhere else.
 HIDDEN = {
-    "backports": {"zstd"},
+    "backports": {"format.zstd", "intake.compression"},
     "click": {"cli"},
     "fast_sugiyama": {"render.layout"},
     "html": {"render.html"},

@@ -16,7 +16,8 @@ import sampledb
 from benchmarks.floor import Floor
 from benchmarks.measure import alternated, paired, timed
 from benchmarks.report.figures import Row, Sizes
-from sampledb import Sample, SampleDB, zstd
+from sampledb import Sample, SampleDB
+from sampledb.format import zstd
 from sampledb.store.sqlite import sqlite3
 
 POINT_READS: Final = 2000

@@ -72,7 +72,7 @@ def encode_many(kind: int, contents: Sequence[bytes], *, compact: bool = False) 
 
 
 def _compress(prefix: bytes, level: int, contents: Sequence[bytes]) -> list[bytes]:
-    from sampledb import zstd  # noqa: PLC0415
+    from sampledb.format import zstd  # noqa: PLC0415
 
     # One compressor for all: to make it costs a tenth of a frame.
     compressor = zstd.ZstdCompressor(level)
@@ -91,7 +91,7 @@ def decode(kind: int, blob: object, expected: object) -> bytes:
         DecodeError: Its checksum is not `expected`, it is of another kind, claims to hold more than MAX_BYTES, or is
             not exactly one frame of zstd.
     """
-    from sampledb import zstd  # noqa: PLC0415
+    from sampledb.format import zstd  # noqa: PLC0415
 
     if not isinstance(blob, bytes) or checksum(blob) != expected:
         raise DecodeError("a blob does not match its checksum")

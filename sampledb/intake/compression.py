@@ -8,6 +8,7 @@ decompressor. They hold for what is unpacked, whatever headers claim, and nothin
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
@@ -52,8 +53,11 @@ def _xz() -> Callable[[], _Stream]:
 
 
 def _zstd() -> Callable[[], _Stream]:
-    from sampledb import zstd  # noqa: PLC0415
-
+    # As format.zstd does, which is out of reach here.
+    if sys.version_info >= (3, 14):
+        from compression import zstd  # noqa: PLC0415
+    else:
+        from backports import zstd  # noqa: PLC0415
     return partial(zstd.ZstdDecompressor, options={zstd.DecompressionParameter.window_log_max: _MAX_WINDOW_LOG})
 
 

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampledb import zstd
-from sampledb.format import codec
+from sampledb.format import codec, zstd
 from sampledb.format.codec import FRAME, JSON
 
 kinds = st.sampled_from([JSON, FRAME])
