@@ -19,8 +19,9 @@ from benchmarks import corpus
 from benchmarks.peers import stores
 from benchmarks.report import figures, picture, tables
 from benchmarks.subjects import growth, memory, store
+from sampledb.format import zstd
 
-_VERSIONS: Final = ("sampledb", "msgspec", "zstandard", "xxhash", "duckdb", "sqlite-utils", "smda")
+_VERSIONS: Final = ("sampledb", "msgspec", "xxhash", "duckdb", "sqlite-utils", "smda")
 
 
 def main() -> None:
@@ -50,6 +51,7 @@ def measure(paths: list[Path], folder: Path, functions: int) -> figures.Figures:
         versions={
             "Python": platform.python_version(),
             "SQLite": sampledb.store.sqlite.VERSION,
+            "zstd": zstd.zstd_version,
             **{name: version(name) for name in _VERSIONS},
         },
         corpus=figures.Corpus(len(paths), measured.functions, json_bytes),

@@ -3,12 +3,13 @@
 It checks nothing, knows one kind of report, keeps one JSON text for each function, and returns tuples.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import zstandard
 
+from sampledb.format import zstd
 from sampledb.format.codec import signed
 from sampledb.store.sqlite import sqlite3
 
@@ -49,8 +50,9 @@ class Floor:
         self.connection.execute("PRAGMA synchronous = FULL")
         self._parse_report = msgspec.json.Decoder(_Report).decode
         self._parse_function = msgspec.json.Decoder(_Function).decode
-        self._compress = zstandard.ZstdCompressor(level=3).compress
-        self._decompress = zstandard.ZstdDecompressor().decompress
+        compressor = zstd.ZstdCompressor(level=3)
+        self._compress = partial(compressor.compress, mode=compressor.FLUSH_FRAME)
+        self._decompress = zstd.decompress
 
     def create(self) -> None:
         """Create the tables."""

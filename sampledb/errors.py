@@ -1,8 +1,8 @@
-"""The errors: every exception that leaves this package.
+"""Define every exception that leaves this package.
 
 SampleDBError(Exception)             code              details
 ├── InvalidInputError (ValueError)   invalid_input     field, rule, value (shortened), or path (a JSON path)
-├── NotFoundError (LookupError)      not_found         resource ("sample", "function"), id
+├── NotFoundError (LookupError)      not_found         resource ("sample", "function", "job"), id
 ├── ConflictError                    conflict          resource, id, sample_id, sha256
 ├── BusyError (TimeoutError)         busy              retry_after (seconds), path
 ├── ReadOnlyError (PermissionError)  read_only         path
@@ -14,7 +14,7 @@ SampleDBError(Exception)             code              details
     ├── NewerFormatError             newer_format      path, found, supported
     └── CorruptFileError             corrupt           what, where, path
 
-The second base lets code that knows nothing of us catch what it means: `except ValueError`, `except OSError`.
+Each also has a built-in base, so that code without this import can catch it: `except ValueError`, `except OSError`.
 """
 
 import os
@@ -22,26 +22,26 @@ from typing import Any, ClassVar, Self
 
 MAX_MESSAGE = 500
 MAX_VALUE = 80
-# Python refuses to print integers that are much longer.
+# Longer integers are described: Python refuses to print those of some thousand digits.
 MAX_INTEGER_BITS = 256
 
 
 def shorten(text: str, limit: int) -> str:
-    """`text` cut to at most `limit` characters, an ellipsis showing the cut."""
+    """Return at most `limit` characters of `text`; an ellipsis shows the cut."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _plain(text: str) -> str:
-    """`text` as valid Unicode: lone surrogates, which JSON and pickles cannot carry, become `?`."""
+    """Return `text` with `?` for lone surrogates, which JSON and pickles cannot hold."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 class SampleDBError(Exception):
-    """What all errors share.
+    """Base of all errors of this package.
 
     Attributes:
         code: The kind of error, snake_case, fixed for each class.
-        message: One sentence for people, at most 500 characters; also what `str()` gives.
+        message: One sentence for people, at most 500 characters; `str()` returns it too.
         details: Plain JSON values for programs; empty, never `None`.
     """
 
@@ -56,11 +56,11 @@ class SampleDBError(Exception):
         return type(self), (self.message, self.details)
 
     def __str__(self) -> str:
-        # OSError would print its errno, which we never set.
+        # OSError would print its errno, which is never set here.
         return self.message
 
     def to_dict(self) -> dict[str, Any]:
-        """`code`, `message` and `details`, plain JSON types only."""
+        """Return `code`, `message` and `details` in plain JSON types."""
         return {"code": self.code, "message": self.message, "details": self.details}
 
 
@@ -71,25 +71,25 @@ class InvalidInputError(SampleDBError, ValueError):
 
     @classmethod
     def of(cls, field: str, rule: str, value: object) -> Self:
-        """The error for an argument: `field` must be `rule`, and `value` is not."""
+        """Return the error for an argument `field` that must be `rule`, and is `value`."""
         shown = _plain(shorten(_repr(value), MAX_VALUE))
         return cls(f"{field} must be {rule}, not {shown}.", {"field": field, "rule": rule, "value": shown})
 
     @classmethod
     def in_report(cls, path: str, rule: str) -> Self:
-        """The error for a place in a report, named by its JSON path."""
+        """Return the error for a place in a report, named by its JSON path."""
         path, rule = shorten(_plain(path), MAX_MESSAGE // 2), shorten(_plain(rule), MAX_MESSAGE // 2)
         return cls(f"SMDA report, {path}: {rule}.", {"field": "smda_report", "rule": rule, "path": path})
 
     @classmethod
     def in_file(cls, name: str, rule: str) -> Self:
-        """The error for a file that was to be a report, and what to do about it."""
+        """Return the error for a file that cannot be read as a report; `rule` says what to do about it."""
         name, rule = _plain(shorten(name, MAX_MESSAGE // 2)), shorten(_plain(rule), MAX_MESSAGE // 2)
         return cls(f"{name}: {rule}.", {"field": "smda_report", "rule": rule, "value": name})
 
 
 def _repr(value: object) -> str:
-    """`repr(value)` without paying for, or failing on, huge values."""
+    """Return `repr(value)`, shortened first where the value is huge."""
     if isinstance(value, os.PathLike):
         value = os.fsdecode(value)
     if isinstance(value, str | bytes | bytearray):
@@ -102,13 +102,13 @@ def _repr(value: object) -> str:
 
 
 class NotFoundError(SampleDBError, LookupError):
-    """There is no sample or function of that id, hash or address."""
+    """There is no sample, function or job of that id, hash or address."""
 
     code = "not_found"
 
     @classmethod
     def of(cls, resource: str, identity: int | str) -> Self:
-        """The error for a `resource` that is not in the file."""
+        """Return the error for a `resource` that is not in the file."""
         if isinstance(identity, int) and identity.bit_length() > MAX_INTEGER_BITS:
             identity = _repr(identity)
         return cls(f"{resource.capitalize()} {identity} not found.", {"resource": resource, "id": identity})
@@ -121,7 +121,7 @@ class ConflictError(SampleDBError):
 
     @classmethod
     def of_sample(cls, sample_id: int, sha256: str, has: str) -> Self:
-        """The error for a sample that already `has` what was to be added."""
+        """Return the error for a sample that already `has` an analysis or media metadata."""
         return cls(
             f"Sample {sample_id} ({sha256}) already has {has}; pass exist_ok=True to get it as it is stored.",
             {"resource": "sample", "id": sample_id, "sample_id": sample_id, "sha256": sha256},
@@ -129,7 +129,7 @@ class ConflictError(SampleDBError):
 
     @classmethod
     def of_job(cls, job_id: str, sha256: str) -> Self:
-        """The error for a binary that is in the queue already."""
+        """Return the error for a binary that is in the queue already."""
         return cls(
             f"Job {job_id} is about to disassemble {sha256} already; wait for it, or cancel it.",
             {"resource": "job", "id": job_id, "sha256": sha256},
@@ -172,7 +172,7 @@ class MissingExtraError(SampleDBError, ImportError):
 
     @classmethod
     def of(cls, extra: str, purpose: str) -> Self:
-        """The error for an extra without which `purpose` is not possible."""
+        """Return the error for an extra that `purpose` needs."""
         install = f"pip install 'sampledb[{extra}]'"
         return cls(f"{purpose} needs the extra {extra}: {install}", {"extra": extra, "install": install})
 
@@ -184,7 +184,7 @@ class AnalysisError(SampleDBError):
 
     @classmethod
     def of(cls, job_id: str, reason: str) -> Self:
-        """The error of a job; the reason may be a stranger's words."""
+        """Return the error of a job; `reason` may be text from SMDA or an executor, of any length."""
         reason = _plain(shorten(reason, MAX_MESSAGE - 50))
         return cls(f"The binary could not be disassembled: {reason}", {"job_id": job_id, "reason": reason})
 

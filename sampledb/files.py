@@ -152,13 +152,13 @@ def require_new_name(path: str) -> None:
 
 
 def open_regular(path: str | os.PathLike[str], field: str) -> BinaryIO:
-    """Open the regular file that the argument `field` names; the caller closes it.
+    """Open the regular file at `path`, given as the argument `field`; the caller closes it.
 
     Raises:
         InvalidInputError: There is none, it is a pipe or a device, or it cannot be read.
     """
     try:
-        # A number would be taken for a descriptor of the caller's, and closed.
+        # Without fspath, a number would be taken for a descriptor of the caller's, and closed.
         file = open(os.fspath(path), "rb", opener=_open_without_waiting)  # noqa: SIM115 - closed by the caller
     except (OSError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -169,6 +169,23 @@ def open_regular(path: str | os.PathLike[str], field: str) -> BinaryIO:
     return file
 
 
+def open_readable(path: str | os.PathLike[str], name: str) -> BinaryIO:
+    """Open the file or pipe at `path`; the caller closes it.
+
+    Raises:
+        OSError: It is missing, or cannot be opened.
+        InvalidInputError: It is a device, or no file can have such a path; the error calls it `name`.
+    """
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - closed by the caller
+    except (ValueError, TypeError) as error:
+        raise InvalidInputError.in_file(name, f"cannot be read: {error}") from error
+    if stat.S_ISCHR(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise InvalidInputError.in_file(name, "is a device, which may have no end; give a file")
+    return file
+
+
 def _open_without_waiting(path: str, flags: int) -> int:
     # A pipe that nobody writes to would never open.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
@@ -176,9 +193,10 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 @contextmanager
 def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield an empty file beside `path`, which takes this name at the end; on any exception it is removed.
+    """Yield an empty file that is renamed to `path` at the end, and removed on any exception.
 
-    It never replaces a file that appeared at `path` meanwhile. A process that is killed leaves `.NAME.….partial`.
+    It never replaces a file that appeared at `path` meanwhile. Until then it lies beside `path` as `.NAME.….partial`,
+    where a process that is killed leaves it.
 
     Raises:
         InvalidInputError: There is a file at `path`, or something is left beside it of a file that had this name.
@@ -199,7 +217,7 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             _give_name(partial, target)
             _sync(target.parent)
         finally:
-            # The journal is there where a database could not be written.
+            # SQLite leaves a journal where it could not write.
             for left in (partial.with_name(f"{partial.name}-journal"), partial):
                 with suppress(OSError):
                     left.unlink()
@@ -234,7 +252,7 @@ def _take_name(partial: Path, target: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Write the folder to disk, or a power cut could take the new name away; Windows has no such call."""
+    """Write the folder to disk, so that a power cut cannot lose the new name; Windows has no such call."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -1,7 +1,7 @@
-"""The rules that every value obeys on its way in, whatever way that is.
+"""Check values by the rules that hold on every way into the file.
 
-Each function takes the name of a field and a value, and gives the value as it is stored or raises
-InvalidInputError.
+Each function takes a value, and the name of its field where several fields have the same rule. It returns the value
+as it is stored, or raises InvalidInputError.
 """
 
 import math
@@ -14,12 +14,12 @@ from typing import Any, Final
 
 from sampledb.errors import InvalidInputError
 
-# The largest report that SMDA can be expected to make of an image of its MAX_IMAGE_SIZE.
+# Bytes of JSON: the largest report that SMDA can be expected to make of an image of its MAX_IMAGE_SIZE.
 MAX_REPORT: Final = 2 * 1024**3
-# A file to be disassembled: five times what SMDA loads.
+# Bytes of a binary to disassemble: five times what SMDA loads.
 MAX_BINARY: Final = 512 * 1024**2
 MAX_U64: Final = 2**64 - 1
-# Larger ids cannot be in a file: SQLite counts no further.
+# The largest id that SQLite can store.
 MAX_ID: Final = 2**63 - 1
 # SQLite's name for a database without a file.
 MEMORY: Final = ":memory:"
@@ -31,7 +31,7 @@ MAX_LABEL: Final = 64
 MAX_SEARCH: Final = 1000
 MAX_WORDS: Final = 50
 MAX_EXTENSION: Final = 10
-# SQLite's JSON functions give up on deeper values, and so would query() on what we had stored.
+# SQLite's JSON functions fail on deeper values, and query() would fail with them.
 MAX_JSON_DEPTH: Final = 200
 # Far above every count and hash; Python refuses to print integers that are a few times longer.
 MAX_JSON_INTEGER_BITS: Final = 4096
@@ -46,7 +46,7 @@ _ADDRESS: Final = re.compile(r"0[xX][0-9a-fA-F]+")
 
 
 def text(field: str, value: object, *, longest: int, shortest: int = 0) -> str:
-    """Text of `shortest` to `longest` characters, both inclusive; valid Unicode without NUL."""
+    """Return text of `shortest` to `longest` characters, both inclusive; valid Unicode without NUL."""
     rule = f"text of {shortest} to {longest} characters"
     if not isinstance(value, str) or not shortest <= len(value) <= longest:
         raise InvalidInputError.of(field, rule, value)
@@ -56,14 +56,14 @@ def text(field: str, value: object, *, longest: int, shortest: int = 0) -> str:
 
 
 def is_clean(value: str) -> bool:
-    """Whether `value` is valid Unicode without NUL: no lone surrogates, nothing that ends a C string early."""
+    """Return whether text is valid Unicode without NUL: no lone surrogates, nothing that ends a C string early."""
     if "\0" in value:
         return False
     return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def printable(field: str, value: object, *, shortest: int = 0) -> str:
-    """Text of at most 64 printable characters: no line breaks, no control characters."""
+    """Return text of at most 64 printable characters: no line breaks, no control characters."""
     checked = text(field, value, longest=MAX_LABEL, shortest=shortest)
     if not checked.isprintable():
         raise InvalidInputError.of(field, "printable characters", value)
@@ -71,21 +71,21 @@ def printable(field: str, value: object, *, shortest: int = 0) -> str:
 
 
 def username(value: object) -> str:
-    """1 to 64 printable characters."""
+    """Return a username of 1 to 64 printable characters."""
     return printable("username", value, shortest=1)
 
 
 def family(field: str, value: object) -> str:
-    """0 to 64 ASCII letters and digits, with single `.`, `_` or `-` between them: `win.emotet`."""
+    """Return a name of 0 to 64 ASCII letters and digits, with single `.`, `_` or `-` between them: `win.emotet`."""
     checked = text(field, value, longest=MAX_LABEL)
-    # fullmatch: `$` would let a trailing newline through.
+    # Not match() and `$`, which would let a trailing newline through.
     if not _FAMILY.fullmatch(checked):
         raise InvalidInputError.of(field, "ASCII letters and digits, single . _ - between them", value)
     return checked
 
 
 def extension(value: object) -> str:
-    """0 to 10 ASCII letters and digits, no dot."""
+    """Return an extension of 0 to 10 ASCII letters and digits, without a dot."""
     checked = text("extension", value, longest=MAX_EXTENSION)
     if not _EXTENSION.fullmatch(checked):
         raise InvalidInputError.of("extension", "ASCII letters and digits without a dot", value)
@@ -93,31 +93,31 @@ def extension(value: object) -> str:
 
 
 def name(value: object) -> str:
-    """0 to 255 characters."""
+    """Return a name of 0 to 255 characters."""
     return text("name", value, longest=MAX_NAME)
 
 
 def extension_of(file_name: str) -> str:
-    """The extension that a file name shows, lower-case; `""` where there is none that could be stored."""
+    """Return the extension of a file name, lower-case; `""` if there is none that can be stored."""
     stem, dot, suffix = file_name.rpartition(".")
     fits = stem and dot and len(suffix) <= MAX_EXTENSION and _EXTENSION.fullmatch(suffix)
     return suffix.lower() if fits else ""
 
 
 def name_of(file: str | os.PathLike[str]) -> str:
-    """The last part of a path; bytes that are no UTF-8 become U+FFFD, and a long name keeps its end."""
+    """Return the last part of a path; bytes that are no UTF-8 become U+FFFD, and a long name keeps its end."""
     name = os.path.basename(os.fspath(file)).encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # noqa: PTH119
     return name[-MAX_NAME:]
 
 
 def tag(field: str, value: object) -> str:
-    """1 to 50 characters."""
+    """Return a tag of 1 to 50 characters."""
     return text(field, value, longest=MAX_TAG, shortest=1)
 
 
 def tags(value: object) -> tuple[str, ...]:
-    """A list or tuple of at most 50 different tags, each of 1 to 50 characters; their order is kept."""
-    # A bare string is a sequence of characters too, and never what was meant.
+    """Return at most 50 different tags of 1 to 50 characters, in the order given; `value` is a list or tuple."""
+    # Not any sequence: text is one of characters, and never meant so.
     if not isinstance(value, list | tuple) or len(value) > MAX_TAGS:
         raise InvalidInputError.of("tags", f"a list of at most {MAX_TAGS} tags", value)
     checked = tuple(tag("tags", each) for each in value)
@@ -128,43 +128,43 @@ def tags(value: object) -> tuple[str, ...]:
 
 
 def notes(value: object) -> str | None:
-    """0 to 1000 characters, or `None` for no notes."""
+    """Return notes of 0 to 1000 characters, or `None` for no notes."""
     return None if value is None else text("notes", value, longest=MAX_NOTES)
 
 
 def flag(field: str, value: object) -> bool:
-    """`True` or `False`, nothing that merely counts as one."""
+    """Return `True` or `False`; no other type is taken for one."""
     if not isinstance(value, bool):
         raise InvalidInputError.of(field, "True or False", value)
     return value
 
 
 def sha256(value: object) -> str:
-    """64 hex digits; upper and lower case are the same hash, kept as lower."""
+    """Return the 64 hex digits of a hash as lower case."""
     if not isinstance(value, str) or not _SHA256.fullmatch(value):
         raise InvalidInputError.of("sha256", "64 hex digits", value)
     return value.lower()
 
 
 def digits(value: object) -> str:
-    """8 to 64 hex digits, the beginning of a hash; as lower case."""
+    """Return 8 to 64 hex digits, the beginning of a hash, as lower case."""
     if not isinstance(value, str) or not _DIGITS.fullmatch(value):
         raise InvalidInputError.of("hash", "8 to 64 hex digits of an MD5, SHA-1 or SHA-256", value)
     return value.lower()
 
 
 def identity(field: str, value: object) -> int:
-    """An id: an integer from 1; no upper bound, a large one just is not found."""
+    """Return an id from 1; there is no upper bound, because larger ones are simply not found."""
     return _integer(field, value, "an integer from 1", lowest=1)
 
 
 def position(field: str, value: object) -> int:
-    """`start` or `limit`: an integer from 0; values past what SQLite counts mean the end."""
+    """Return a `start` or `limit` from 0, at most MAX_ID, which is past the end of any table."""
     return min(_integer(field, value, "an integer from 0", lowest=0), MAX_ID)
 
 
 def address(field: str, value: object) -> int:
-    """An unsigned 64-bit address: an integer, or hex text such as `"0x400000"`."""
+    """Return an unsigned 64-bit address, given as an integer or as hex text such as `"0x400000"`."""
     rule = 'from 0 to 2**64 - 1, an integer or hex text such as "0x400000"'
     if isinstance(value, str):
         if not _ADDRESS.fullmatch(value):
@@ -174,7 +174,7 @@ def address(field: str, value: object) -> int:
 
 
 def bitness(value: object) -> int:
-    """32 or 64."""
+    """Return the bitness, 32 or 64."""
     number = _integer("bitness", value, "32 or 64", lowest=32, highest=64)
     if number not in (32, 64):
         raise InvalidInputError.of("bitness", "32 or 64", value)
@@ -182,26 +182,26 @@ def bitness(value: object) -> int:
 
 
 def choice(field: str, value: object, choices: Sequence[str]) -> str:
-    """One of a few words."""
+    """Return one of `choices`."""
     if not isinstance(value, str) or value not in choices:
         raise InvalidInputError.of(field, f"one of {', '.join(choices)}", value)
     return value
 
 
 def u64(field: str, value: object) -> int:
-    """An unsigned 64-bit integer."""
+    """Return an unsigned 64-bit integer."""
     return _integer(field, value, "an integer from 0 to 2**64 - 1", lowest=0, highest=MAX_U64)
 
 
 def seconds(field: str, value: object) -> float:
-    """A time to wait: seconds, 0 or more, at most a day."""
+    """Return seconds to wait, from 0 to a day."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 24 * 60 * 60:
         raise InvalidInputError.of(field, "seconds from 0 to 86400", value)
     return float(value)
 
 
 def _integer(field: str, value: object, rule: str, *, lowest: int, highest: int | None = None) -> int:
-    """`value` as an int when it is one, or acts as one as NumPy's do; True and False do not."""
+    """Return an int, given as one or as a type that acts as one, such as NumPy's; True and False do not."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError as error:
@@ -214,7 +214,7 @@ def _integer(field: str, value: object, rule: str, *, lowest: int, highest: int 
 
 
 def json_object(field: str, value: object) -> dict[str, Any]:
-    """A dict with text keys, of values that JSON can carry without a change, nested at most 200 deep."""
+    """Return a dict that JSON can hold unchanged: text keys, no odd types, nested at most 200 deep."""
     if not isinstance(value, dict):
         raise InvalidInputError.of(field, "a JSON object", value)
     fault = json_fault(value)
@@ -227,7 +227,10 @@ def json_object(field: str, value: object) -> dict[str, Any]:
 
 
 def is_shallow(data: bytes) -> bool:
-    """Whether JSON is surely not nested more than 200 deep; brackets inside its texts can only make it seem deeper."""
+    """Return whether JSON is surely not nested more than 200 deep.
+
+    Brackets inside of its texts can make it seem deeper, never shallower.
+    """
     brackets = data.translate(None, delete=_NO_BRACKETS)
     # Text full of brackets would take 200 rounds through all of it; what SMDA writes takes less than two.
     patience = _ROUNDS * len(brackets)
@@ -242,7 +245,7 @@ def is_shallow(data: bytes) -> bool:
 
 
 def json_fault(value: object, depth: int = 0) -> str:
-    """Why JSON cannot carry `value` unchanged; `""` when it can."""
+    """Return why JSON cannot hold `value` unchanged; `""` if it can."""
     if isinstance(value, dict | list | tuple):
         if depth >= MAX_JSON_DEPTH:
             return f"nested more than {MAX_JSON_DEPTH} deep"
@@ -268,7 +271,7 @@ def _first_fault(values: Sequence[object], depth: int) -> str:
 
 
 def path(value: object) -> str:
-    """An absolute path, so that it means the same file after a change of folder; `":memory:"` stays as it is."""
+    """Return the absolute path, which names the same file after a change of folder; `":memory:"` stays."""
     try:
         given = text("path", os.fspath(value), longest=4096, shortest=1)  # type: ignore[call-overload]
     except TypeError as error:
@@ -291,5 +294,5 @@ _RULES: Final[dict[str, Callable[[Any], Any]]] = {
 
 
 def fields(values: Mapping[str, object], *, absent: object) -> dict[str, Any]:
-    """Those values that are not `absent`, each by the rule of its field."""
+    """Return the values that are not `absent`, each checked by the rule of its field."""
     return {field: _RULES[field](value) for field, value in values.items() if value is not absent}

@@ -35,6 +35,7 @@ MOST_ROOMS = 12
 
 # What may be imported where, which is nowhere else.
 HIDDEN = {
+    "backports": {"format.zstd", "intake.compression"},
     "click": {"cli"},
     "fast_sugiyama": {"render.layout"},
     "html": {"render.html"},
@@ -44,9 +45,8 @@ HIDDEN = {
     "sqlite_utils": {"store.schema"},
     "subprocess": {"workers.process"},
     "tqdm": {"database.runner"},
-    "zipfile": {"intake.compression"},
+    "zipfile": {"intake.archive"},
     "zlib": {"intake.compression"},
-    "zstandard": {"format.codec", "intake.compression"},
 }
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import zstandard
 
 import sampledb
 from benchmarks.floor import Floor
 from benchmarks.measure import time_calls, time_pairs, time_rounds
 from benchmarks.report.figures import Row, Sizes
 from sampledb import Sample, SampleDB
+from sampledb.format import zstd
 from sampledb.store.sqlite import sqlite3
 
 POINT_READS: Final = 2000
@@ -61,7 +61,7 @@ def measure(paths: Sequence[Path], folder: Path) -> Measured:
         compact_file=ours.stat().st_size,
         compact_seconds=compaction.total,
         floor_file=theirs.stat().st_size,
-        zstd_19=sum(len(zstandard.compress(content, 19)) for content in compact),
+        zstd_19=sum(len(zstd.compress(content, 19)) for content in compact),
         curve=curve,
     )
     return Measured(rows, sizes, functions, (functions / add.ours.total, functions / add.floor.total))

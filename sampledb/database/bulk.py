@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from sampledb.errors import BusyError, ClosedError, ConflictError, CorruptFileError, InvalidInputError, SampleDBError
-from sampledb.format.report import Report, sha256_of
+from sampledb.format.report import Report, peek_sha256
 from sampledb.intake.source import read_source
 from sampledb.model import Outcome, Sample
 from sampledb.store.connection import Connections
@@ -70,7 +70,7 @@ class Ingestion:
 
     def _known(self, content: bytes) -> Sample | None:
         """The sample of a report that is stored already, found without reading more of it than its hash."""
-        sha256 = sha256_of(content)
+        sha256 = peek_sha256(content)
         if sha256 is None:
             return None
         with self._connections.snapshot() as connection:

@@ -9,7 +9,7 @@ from sampledb import limits
 from sampledb.database.handle import Handle
 from sampledb.errors import AnalysisError, BusyError, ConflictError, NotFoundError
 from sampledb.format import codec
-from sampledb.intake import binary as submissions
+from sampledb.intake.binary import read_submission
 from sampledb.model import Job, JobProgress, JobState, RecordList, Sample
 from sampledb.store.tables import jobs, samples
 
@@ -59,7 +59,7 @@ class JobQueue(Handle):
             ConflictError: The binary has an analysis, or an unfinished job.
         """
         self._connections.require_writable()
-        submission = submissions.read(
+        submission = read_submission(
             binary, filename=filename, family=family, version=version, is_dump=is_dump, base_addr=base_addr,
             bitness=bitness, username=username, keep_binary=keep_binary,
         )  # fmt: skip

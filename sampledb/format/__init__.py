@@ -1,1 +1,1 @@
-"""SMDA reports and their functions as the blobs of a file, and back; pure: no files, no SQLite."""
+"""Turn SMDA reports and their functions into the blobs of a file, and back; no files, no SQLite."""

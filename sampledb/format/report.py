@@ -1,7 +1,7 @@
-"""SMDA reports: from what users pass to checked structs, before any lock is taken, and back.
+"""Parse SMDA reports into checked structs, before any lock is taken, and join them again.
 
-What SMDA itself needs to load a report must be there (`SmdaReport.fromDict` in SMDA 5); everything else may
-be missing, `null` or unknown, and is kept. Sources of the rules: SMDA for the format, the contract for limits.
+A report must hold what SMDA needs to load it (`SmdaReport.fromDict` in SMDA 5); everything else may be missing,
+`null` or unknown, and is kept.
 """
 
 import math
@@ -14,13 +14,12 @@ from msgspec import Raw
 
 from sampledb import limits
 from sampledb.errors import CorruptFileError, InvalidInputError
-from sampledb.format import codec, xcfg
-from sampledb.format import strictjson as documents
-from sampledb.format.xcfg import FunctionRow
+from sampledb.format import codec, strictjson
+from sampledb.format.xcfg import FunctionRow, parse_functions
 
-# SMDA writes some hundred.
+# In a header; SMDA writes some hundred.
 MAX_VALUES: Final = 1 << 24
-# Every Sample carries them; SMDA's take some hundred bytes.
+# Bytes of JSON: every Sample carries them; SMDA's take some hundred.
 MAX_STATISTICS: Final = 1 << 20
 
 _T = TypeVar("_T")
@@ -28,7 +27,7 @@ _Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A report that obeys every rule, ready to be stored; the overrides are applied.
+    """A checked report, ready to be stored; the overrides are applied.
 
     Attributes:
         header: The blob of the report's JSON without its `xcfg`.
@@ -101,26 +100,26 @@ _DIGEST: Final = re.compile(r"[0-9a-fA-F]*")
 def parse_report(content: bytes, overrides: dict[str, Any] | None = None) -> Report:
     """Return the checked report of JSON.
 
-    `overrides` holds values of `family`, `version`, `component`, `is_library` and `name` that win over the
-    report's own; those then need not obey the rules.
+    `overrides` may hold `family`, `version`, `component`, `is_library` and `name`. They win over the report's own
+    values, which then need not obey the rules.
 
     Raises:
         InvalidInputError: The report is no JSON or breaks a rule; the error names the JSON path.
     """
-    members = documents.members(documents.compact(content), "$")
+    members = strictjson.parse_members(strictjson.compact(content), "$")
     functions = members.pop("xcfg", None)
     if functions is None:
         raise InvalidInputError.in_report("$.xcfg", "is missing")
     header = _unparse(members)
     _refuse_excess(members, header)
-    documents.refuse_duplicates(header, "$")
-    rows, frames = xcfg.read(documents.members(functions, "$.xcfg"))
-    fields = _header_fields(documents.typed(_parse_header, header, "$"), overrides or {}, rows)
+    strictjson.refuse_duplicates(header, "$")
+    rows, frames = parse_functions(strictjson.parse_members(functions, "$.xcfg"))
+    fields = _check_header(strictjson.parse_at("$", _parse_header, header), overrides or {}, rows)
     return Report(**fields, header=codec.encode(codec.JSON, header), functions=rows, frames=frames)
 
 
 def _refuse_excess(members: Mapping[str, Raw], header: bytes) -> None:
-    """Before it becomes Python objects, which are thirty times as large at worst."""
+    """Raise InvalidInputError if the header is too large; as Python objects it takes up to 30 times its bytes."""
     if len(header) > codec.MAX_BYTES[codec.JSON]:
         raise InvalidInputError.in_report("$", f"holds over {codec.MAX_BYTES[codec.JSON]} bytes besides its functions")
     if header.count(b",") > MAX_VALUES:
@@ -129,8 +128,8 @@ def _refuse_excess(members: Mapping[str, Raw], header: bytes) -> None:
         raise InvalidInputError.in_report("$.statistics", f"is longer than {MAX_STATISTICS} bytes")
 
 
-def sha256_of(content: bytes) -> str | None:
-    """The SHA-256 that a report's JSON says it is of, at a glance; `None` where a closer look is needed."""
+def peek_sha256(content: bytes) -> str | None:
+    """Return the SHA-256 that JSON names, without checking the rest; `None` if there is none that is valid."""
     try:
         return limits.sha256(_parse_sha256(content).sha256)
     except (ValueError, RecursionError):
@@ -138,7 +137,7 @@ def sha256_of(content: bytes) -> str | None:
 
 
 def join_report(header: bytes, functions: Iterable[tuple[int, dict[str, Any] | None]]) -> dict[str, Any]:
-    """The whole report again, from the content of its header blob and its functions by offset.
+    """Return the whole report, given the content of its header blob and its functions by offset.
 
     Raises:
         CorruptFileError: The header is no report.
@@ -151,8 +150,8 @@ def join_report(header: bytes, functions: Iterable[tuple[int, dict[str, Any] | N
     return report
 
 
-def _checked(path: str, check: Callable[..., _T], *arguments: object) -> _T:
-    """`check(*arguments)`, a violation naming the place in the report."""
+def _check_at(path: str, check: Callable[..., _T], *arguments: object) -> _T:
+    """Return `check(*arguments)`; an error names the place in the report."""
     try:
         return check(*arguments)
     except InvalidInputError as error:
@@ -160,48 +159,48 @@ def _checked(path: str, check: Callable[..., _T], *arguments: object) -> _T:
         raise InvalidInputError(f"SMDA report, {path}: {error.message}", details) from error
 
 
-def _header_fields(header: _Header, overrides: dict[str, Any], rows: Sequence[FunctionRow]) -> dict[str, Any]:
+def _check_header(header: _Header, overrides: dict[str, Any], rows: Sequence[FunctionRow]) -> dict[str, Any]:
     metadata = header.metadata or _Metadata()
 
-    def labelled(field: str, own: str | None, check: Callable[..., str], *arguments: str) -> str:
+    def check_label(field: str, own: str | None, check: Callable[..., str], *arguments: str) -> str:
         if field in overrides:
             return check(*arguments, overrides[field])
         key = "filename" if field == "name" else field
-        return _checked(f"$.metadata.{key}", check, *arguments, own or "")
+        return _check_at(f"$.metadata.{key}", check, *arguments, own or "")
 
     return {
-        "sha256": _checked("$.sha256", limits.sha256, header.sha256),
-        "md5": _digest("$.md5", header.md5, 32),
-        "sha1": _digest("$.sha1", header.sha1, 40),
-        "name": labelled("name", metadata.filename, limits.name),
-        "family": labelled("family", metadata.family, limits.family, "family"),
-        "version": labelled("version", metadata.version, limits.printable, "version"),
-        "component": labelled("component", metadata.component, limits.printable, "component"),
+        "sha256": _check_at("$.sha256", limits.sha256, header.sha256),
+        "md5": _check_digest("$.md5", header.md5, 32),
+        "sha1": _check_digest("$.sha1", header.sha1, 40),
+        "name": check_label("name", metadata.filename, limits.name),
+        "family": check_label("family", metadata.family, limits.family, "family"),
+        "version": check_label("version", metadata.version, limits.printable, "version"),
+        "component": check_label("component", metadata.component, limits.printable, "component"),
         "is_library": limits.flag("is_library", overrides.get("is_library", bool(metadata.is_library))),
-        "architecture": _checked("$.architecture", limits.printable, "architecture", header.architecture),
-        "bitness": _bitness(header.bitness),
-        "base_addr": _checked("$.base_addr", limits.u64, "base_addr", header.base_addr or 0),
-        "binary_size": _checked("$.binary_size", limits.u64, "binary_size", header.binary_size or 0),
-        "binweight": _binweight(metadata.binweight, rows),
-        "smda_version": _checked("$.smda_version", limits.printable, "smda_version", header.smda_version or ""),
-        "statistics": _checked("$.statistics", limits.json_object, "statistics", header.statistics or {}),
+        "architecture": _check_at("$.architecture", limits.printable, "architecture", header.architecture),
+        "bitness": _check_bitness(header.bitness),
+        "base_addr": _check_at("$.base_addr", limits.u64, "base_addr", header.base_addr or 0),
+        "binary_size": _check_at("$.binary_size", limits.u64, "binary_size", header.binary_size or 0),
+        "binweight": _check_binweight(metadata.binweight, rows),
+        "smda_version": _check_at("$.smda_version", limits.printable, "smda_version", header.smda_version or ""),
+        "statistics": _check_at("$.statistics", limits.json_object, "statistics", header.statistics or {}),
     }
 
 
-def _binweight(value: float | None, rows: Sequence[FunctionRow]) -> float:
+def _check_binweight(value: float | None, rows: Sequence[FunctionRow]) -> float:
     total = sum(row.binweight for row in rows) if value is None else value
     if not math.isfinite(total):
         raise InvalidInputError.in_report("$.metadata.binweight", "must be finite")
     return total
 
 
-def _bitness(value: int | None) -> int | None:
+def _check_bitness(value: int | None) -> int | None:
     if value not in (32, 64, None):
         raise InvalidInputError.in_report("$.bitness", f"must be 32, 64 or null, not {value}")
     return value
 
 
-def _digest(path: str, value: str | None, length: int) -> str:
+def _check_digest(path: str, value: str | None, length: int) -> str:
     if value and (len(value) != length or not _DIGEST.fullmatch(value)):
         raise InvalidInputError.in_report(path, f"must be {length} hex digits, or empty")
     return (value or "").lower()

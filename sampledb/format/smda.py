@@ -1,33 +1,42 @@
-"""SMDA's functions, parsed: the shape that SMDA gives them, and whether a function dict has exactly that shape."""
+"""SMDA's functions in two shapes: exactly what SMDA writes, which columns can hold, and the least that it requires."""
 
+from collections.abc import Sequence
 from math import copysign
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-# Integers from here on are not all floats; JSON does not tell the two apart, so a float field may hold either.
-_EXACT = 2.0**53
-EMPTY = b"{}"
-_BRACKETS = 200
-# How JSON begins to spell them.
-_CONTROL = rb"\u000"
+EMPTY: Final = b"{}"
+OPTIONAL: Final = ("architecture_metadata", "is_exported", "stringrefs")
+OPTIONAL_METADATA: Final = ("nesting_depth", "pic_hash")
 
-OPTIONAL = ("architecture_metadata", "is_exported", "stringrefs")
-OPTIONAL_METADATA = ("nesting_depth", "pic_hash")
+# From here on not every integer is a float; JSON does not tell the two apart, so a float field may hold either.
+_EXACT: Final = 2.0**53
+# More brackets may mean deep nesting, which the slow way checks.
+_MAX_BRACKETS: Final = 200
+# How JSON begins to spell control characters.
+_CONTROL: Final = rb"\u000"
+
+_Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Instruction(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
-    """SMDA's four fields: the code in hex digits, the operands as Capstone prints them."""
+class LooseInstruction(msgspec.Struct, array_like=True, gc=False):
+    """The four fields that SMDA reads: code in hex digits, operands as Capstone prints them; more may follow."""
 
     # Not a tuple: thousands of those keep Python's garbage collector busy for a third of the time.
-    address: int
+    address: _Unsigned
     code: str
     mnemonic: str
     operands: str
 
 
+class Instruction(LooseInstruction, array_like=True, forbid_unknown_fields=True, gc=False):
+    """An instruction of exactly four fields."""
+
+
 class Metadata(msgspec.Struct, gc=False):
-    """What SMDA computes of a function."""
+    """The metadata of a function as SMDA writes it."""
 
     binweight: float
     characteristics: str | None  # null in CIL reports
@@ -40,7 +49,7 @@ class Metadata(msgspec.Struct, gc=False):
 
 
 class Function(msgspec.Struct, gc=False):
-    """A function dict of the shape that SMDA writes: what columns can hold."""
+    """A function dict as SMDA writes it."""
 
     offset: int
     blocks: dict[str, list[Instruction]]
@@ -54,59 +63,90 @@ class Function(msgspec.Struct, gc=False):
     stringrefs: Raw | UnsetType = UNSET
 
 
-_parse = msgspec.json.Decoder(Function).decode
+class LooseMetadata(msgspec.Struct):
+    """The metadata that SMDA requires of a function; only what its row holds is checked."""
+
+    function_name: str | None
+    binweight: float | None
+    characteristics: Any
+    confidence: Any
+    strongly_connected_components: Any
+    tfidf: Any
+    pic_hash: _Unsigned | None = None
+
+
+class LooseFunction(msgspec.Struct):
+    """A function dict that SMDA can load; anything else may stand beside these keys."""
+
+    offset: _Unsigned
+    blocks: dict[str, Any]  # lists of LooseInstruction, which `xcfg` checks, so that errors name the block
+    apirefs: dict[str, Any]
+    blockrefs: dict[str, list[int]]
+    inrefs: list[Any]
+    outrefs: dict[str, list[int]]
+    metadata: LooseMetadata
+
+
+_parse_function = msgspec.json.Decoder(Function).decode
 _parse_json = msgspec.json.Decoder().decode
 _unparse_json = msgspec.json.Encoder().encode
-_KEYS = len(Function.__struct_fields__) + len(Metadata.__struct_fields__)
+_NUM_KEYS: Final = len(Function.__struct_fields__) + len(Metadata.__struct_fields__)
 
 
-def parse(json: bytes) -> Function | None:
-    """A function's compact JSON, if all of it is in what is returned; `None` when something would be lost.
+def parse_function(json: bytes) -> Function | None:
+    """Return the function of compact JSON; `None` when its shape cannot hold all that the JSON says.
 
-    No key stands twice or is unknown: there are as many keys in the text as in the function. And its texts have none
-    of the control characters that columns use as marks; SMDA writes none.
+    No key stands twice or is unknown: the text has as many keys as the function. And its texts have none of the
+    control characters that columns use as marks; SMDA writes none.
     """
     try:
-        function = _parse(json)
-        return function if _is_whole(function, json) and _is_exact(function) else None
+        function = _parse_function(json)
+        is_whole = json.count(b'":') == _count_keys(function) and _CONTROL not in json
+        return function if is_whole and _is_exact(function) else None
     except (ValueError, RecursionError):
         return None
 
 
-def _is_whole(function: Function, json: bytes) -> bool:
-    return json.count(b'":') == _num_keys(function) and _CONTROL not in json
+def list_absent(function: Function) -> list[str]:
+    """Return the optional keys that the dict lacks."""
+    absent = [key for key in OPTIONAL if getattr(function, key) is UNSET]
+    return absent + [key for key in OPTIONAL_METADATA if getattr(function.metadata, key) is UNSET]
 
 
-def _num_keys(function: Function) -> int:
-    """How many keys the dict has; in the inner JSON texts they are counted as text, which `_is_exact` checks."""
-    known = _KEYS - len(absent(function))
-    inner = sum(text.count(b'":') for text in texts(function))
-    maps = len(function.blocks) + len(function.apirefs) + len(function.blockrefs) + len(function.outrefs)
-    return known + inner + maps
-
-
-def absent(function: Function) -> list[str]:
-    """The optional keys that the dict lacks."""
-    found = [key for key in OPTIONAL if getattr(function, key) is UNSET]
-    return found + [key for key in OPTIONAL_METADATA if getattr(function.metadata, key) is UNSET]
-
-
-def texts(function: Function) -> tuple[bytes, bytes]:
-    """The JSON of the two parts that are nearly always `{}`."""
+def inner_json(function: Function) -> tuple[bytes, bytes]:
+    """Return the JSON of `architecture_metadata` and `stringrefs`, which are nearly always `{}`."""
     metadata, strings = function.architecture_metadata, function.stringrefs
     return EMPTY if metadata is UNSET else bytes(metadata), EMPTY if strings is UNSET else bytes(strings)
 
 
+def block_range(block: Sequence[Sequence[Any]], address: int) -> tuple[int, int]:
+    """Return the start of a block's first instruction and the end of its last, as SMDA's `BlockLocator` does.
+
+    An empty block starts and ends at `address`.
+    """
+    if not block:
+        return address, address
+    last, code = block[-1][:2]
+    return block[0][0], last + len(code) // 2
+
+
+def _count_keys(function: Function) -> int:
+    # Keys within the inner JSON are counted as text; `_is_exact` checks that none of them stands twice.
+    known = _NUM_KEYS - len(list_absent(function))
+    inner = sum(text.count(b'":') for text in inner_json(function))
+    maps = len(function.blocks) + len(function.apirefs) + len(function.blockrefs) + len(function.outrefs)
+    return known + inner + maps
+
+
 def _is_exact(function: Function) -> bool:
-    """Whether floats were not rounded from integers, and inner texts stay as they are when parsed."""
+    """Return whether no float was rounded from an integer, and the inner JSON stays the same when parsed."""
     metadata = function.metadata
     numbers = (metadata.binweight, metadata.confidence or 0.0, metadata.tfidf or 0.0)
     # SQLite, which keeps the binweight, knows one zero only.
     if any(abs(number) >= _EXACT for number in numbers) or copysign(1.0, metadata.binweight) < 0:
         return False
-    return all(text == EMPTY or _is_stable(text) for text in texts(function))
+    return all(text == EMPTY or _is_stable(text) for text in inner_json(function))
 
 
 def _is_stable(text: bytes) -> bool:
-    # Many brackets may mean deep nesting, which somebody has to look at.
-    return text.count(b"[") + text.count(b"{") < _BRACKETS and _unparse_json(_parse_json(text)) == text
+    return text.count(b"[") + text.count(b"{") < _MAX_BRACKETS and _unparse_json(_parse_json(text)) == text

@@ -1,4 +1,4 @@
-"""JSON from strangers, read strictly: whatever is wrong with it is an InvalidInputError that names the place."""
+"""Strict parsing of untrusted JSON: every fault is an InvalidInputError that names the place."""
 
 import codecs
 import json
@@ -22,12 +22,12 @@ _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 
 
 def compact(data: bytes) -> bytes:
-    """Return JSON without white space; a byte order mark before it is dropped.
+    """Return JSON without white space and byte order mark.
 
     Raises:
-        InvalidInputError: It is no JSON, or too long for a report.
+        InvalidInputError: It is no JSON, or longer than MAX_REPORT.
     """
-    # Which some editors and shells put before UTF-8.
+    # Some editors and shells put the mark before UTF-8.
     data = data.removeprefix(codecs.BOM_UTF8)
     if len(data) > limits.MAX_REPORT:
         raise InvalidInputError.in_report("$", f"is longer than {limits.MAX_REPORT} bytes")
@@ -37,8 +37,8 @@ def compact(data: bytes) -> bytes:
         raise InvalidInputError.in_report("$", f"is not JSON: {error}") from error
 
 
-def typed(parse: Callable[[_Data], _T], data: _Data, path: str) -> _T:
-    """`parse(data)`; what msgspec finds wrong stands at `path` or below."""
+def parse_at(path: str, parse: Callable[[_Data], _T], data: _Data) -> _T:
+    """Return `parse(data)`; an error of msgspec's becomes one that names a place at or below `path`."""
     try:
         return parse(data)
     except (ValueError, RecursionError) as error:
@@ -50,19 +50,26 @@ def typed(parse: Callable[[_Data], _T], data: _Data, path: str) -> _T:
         raise InvalidInputError.in_report(place, rule) from error
 
 
-def members(data: bytes | Raw, path: str) -> dict[str, Raw]:
-    """The members of a JSON object, not parsed any further; a key that stands twice is an error."""
-    found = typed(_parse_members, data, path)
+def parse_members(data: bytes | Raw, path: str) -> dict[str, Raw]:
+    """Return the members of a JSON object, themselves not parsed.
+
+    Raises:
+        InvalidInputError: It is no object, or a key stands twice.
+    """
+    members = parse_at(path, _parse_members, data)
     # `{"key":value,…}`: escapes in a key, or a second one like it, make the text longer than its members are.
-    length = 1 + sum(len(key.encode()) + len(memoryview(value)) + 4 for key, value in found.items())
+    length = 1 + sum(len(key.encode()) + len(memoryview(value)) + 4 for key, value in members.items())
     if len(memoryview(data)) > max(length, 2):
         _refuse_duplicates_slowly(bytes(data), path)
-    return found
+    return members
 
 
 def refuse_duplicates(data: bytes, path: str) -> None:
-    """Parse `data` and write it again: where a key stands twice, the first is lost, and the bytes differ."""
-    value = typed(_parse, data, path)
+    """Raise InvalidInputError if a key stands twice anywhere in `data`, or if that is nested too deep.
+
+    Parsing loses the first of two keys, so that the value, written again, differs from `data`.
+    """
+    value = parse_at(path, _parse, data)
     if not limits.is_shallow(data) and limits.json_fault(value):
         raise InvalidInputError.in_report(path, f"is nested more than {limits.MAX_JSON_DEPTH} deep")
     if _unparse(value) != data:

@@ -1,31 +1,33 @@
-"""The functions of a report, SMDA's `xcfg`: from JSON to checked rows and frames."""
+"""Parse the functions of a report, SMDA's `xcfg`: from JSON to checked rows and frames."""
 
 import json
 import re
 from collections.abc import Sequence
 from functools import partial
 from operator import itemgetter
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
 from sampledb import limits
 from sampledb.errors import InvalidInputError
-from sampledb.format import codec, smda
-from sampledb.format import frame as frames
-from sampledb.format import strictjson as documents
-from sampledb.format.columns import Shape
+from sampledb.format import codec, encoder, smda, strictjson
+from sampledb.format.frame import pause_garbage_collection
 
 # As JSON; columns of it are shorter, and kept whole it leaves room for the rest of its frame.
 MAX_FUNCTION_BYTES: Final = codec.MAX_BYTES[codec.FRAME] - 1024
 
-_Unsigned = Annotated[int, msgspec.Meta(ge=0)]
-_Instruction = tuple[_Unsigned, str, str, str]
+_DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,19}")
+_address_of = itemgetter(0)
+_parse_function = msgspec.json.Decoder(smda.LooseFunction).decode
+_convert_function = partial(msgspec.convert, type=smda.LooseFunction)
+_convert_blocks = partial(msgspec.convert, type=dict[str, list[smda.LooseInstruction]])
+_convert_block = partial(msgspec.convert, type=list[smda.LooseInstruction])
 
 
 class FunctionRow(msgspec.Struct, frozen=True, array_like=True):
-    """What the table `functions` holds of a function, integers unsigned."""
+    """A function's row for the table `functions`, integers unsigned."""
 
     offset: int
     name: str
@@ -37,88 +39,54 @@ class FunctionRow(msgspec.Struct, frozen=True, array_like=True):
     bytes_after: int
 
 
-class _OutlineMetadata(msgspec.Struct):
-    function_name: str | None
-    binweight: float | None
-    pic_hash: _Unsigned | None = None
+def parse_functions(xcfg: dict[str, Raw]) -> tuple[list[FunctionRow], list[tuple[int, bytes]]]:
+    """Return the rows of the functions, and their frames, each with the position of its first function.
 
-
-class _Outline(msgspec.Struct):
-    """What the row of a function is made of."""
-
-    offset: _Unsigned
-    blocks: dict[str, list[_Instruction]]
-    metadata: _OutlineMetadata
-
-
-class _FunctionMetadata(_OutlineMetadata, kw_only=True):
-    characteristics: Raw
-    confidence: Raw
-    strongly_connected_components: Raw
-    tfidf: Raw
-
-
-class _Function(_Outline, kw_only=True):
-    """SMDA's required fields of a function."""
-
-    apirefs: dict[str, Any]
-    blockrefs: dict[str, list[int]]
-    inrefs: list[Any]
-    outrefs: dict[str, list[int]]
-    metadata: _FunctionMetadata
-
-
-class _WideFunction(_Function):
-    """A function whose instructions have more than four fields, which SMDA ignores and we keep."""
-
-    blocks: dict[str, list[list[Any]]]  # type: ignore[assignment]
-
-
-_parse_function = msgspec.json.Decoder(_Function).decode
-_parse_wide_function = msgspec.json.Decoder(_WideFunction).decode
-_unparse = msgspec.json.Encoder().encode
-_convert_outline = partial(msgspec.convert, type=_Outline)
-_convert_instruction = partial(msgspec.convert, type=_Instruction)
-_DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,19}")
-_address_of = itemgetter(0)
-
-
-def read(xcfg: dict[str, Raw]) -> tuple[list[FunctionRow], list[tuple[int, bytes]]]:
-    """The rows and frames of the functions, both in unsigned offset order."""
-    offsets = sorted((_decimal(key, "$.xcfg"), key) for key in xcfg)
-    ranges = list(frames.split(len(memoryview(xcfg[key])) for _, key in offsets))
+    Both are in unsigned offset order.
+    """
+    offsets = sorted((_parse_address(key, "$.xcfg"), key) for key in xcfg)
+    ranges = list(encoder.split_into_frames(len(memoryview(xcfg[key])) for _, key in offsets))
     rows: list[FunctionRow] = []
     contents = []
-    with frames.without_garbage_collection():
+    with pause_garbage_collection():
         for start, end in ranges:
-            frame_rows, content = _frame([(offset, key, bytes(xcfg[key])) for offset, key in offsets[start:end]])
+            frame_rows, content = _parse_frame([(offset, key, bytes(xcfg[key])) for offset, key in offsets[start:end]])
             rows += frame_rows
             contents.append(content)
     blobs = codec.encode_many(codec.FRAME, contents)
     return rows, [(start, blob) for (start, _), blob in zip(ranges, blobs, strict=True)]
 
 
-def _frame(functions: Sequence[tuple[int, str, bytes]]) -> tuple[list[FunctionRow], bytes]:
-    """The rows and the frame of functions: offset, key and JSON of each."""
-    texts = [text for *_, text in functions]
+def derive_row(offset: int, function: dict[str, Any]) -> FunctionRow:
+    """Return the row of a stored function dict.
+
+    Raises:
+        InvalidInputError: It would not have been stored.
+    """
+    return _check_function(offset, strictjson.parse_at("$", _convert_function, function), "$")
+
+
+def _parse_frame(functions: Sequence[tuple[int, str, bytes]]) -> tuple[list[FunctionRow], bytes]:
+    """Return the rows and the frame of functions, given the offset, key and JSON of each."""
+    jsons = [json for *_, json in functions]
     # A longer one has a frame of its own.
-    if len(texts[0]) > MAX_FUNCTION_BYTES:
+    if len(jsons[0]) > MAX_FUNCTION_BYTES:
         raise InvalidInputError.in_report(f"$.xcfg.{functions[0][1]}", f"is longer than {MAX_FUNCTION_BYTES} bytes")
-    parsed = [smda.parse(text) for text in texts]
-    content, shapes = frames.encode(parsed, texts)
+    parsed = [smda.parse_function(json) for json in jsons]
+    content, shapes = encoder.encode_frame(parsed, jsons)
     rows = [
-        _regular_row(offset, function, shape) or function_row(offset, text, f"$.xcfg.{key}")
-        for (offset, key, text), function, shape in zip(functions, parsed, shapes, strict=True)
+        _regular_row(offset, function, shape) or _parse_row(offset, json, f"$.xcfg.{key}")
+        for (offset, key, json), function, shape in zip(functions, parsed, shapes, strict=True)
     ]
     return rows, content
 
 
-def _regular_row(offset: int, function: smda.Function | None, shape: Shape | None) -> FunctionRow | None:
-    """The row of a function of SMDA's usual shape; `None` where that, or a rule, needs a closer look."""
+def _regular_row(offset: int, function: smda.Function | None, shape: encoder.Shape | None) -> FunctionRow | None:
+    """Return the row of a function of SMDA's usual shape; `None` where that, or a rule, needs a closer look."""
     if function is None or shape is None:
         return None
-    row = frames.row_of(function)
-    fits = shape.lowest >= 0 and shape.highest <= limits.MAX_U64 and 0 <= (row.pic_hash or 0) <= limits.MAX_U64
+    row = encoder.row_of(function)
+    fits = shape.highest <= limits.MAX_U64 and 0 <= (row.pic_hash or 0) <= limits.MAX_U64
     if not fits or row.offset != offset or not limits.is_clean(row.name):
         return None
     return FunctionRow(
@@ -133,23 +101,12 @@ def _regular_row(offset: int, function: smda.Function | None, shape: Shape | Non
     )
 
 
-def function_row(offset: int, raw: bytes, path: str) -> FunctionRow:
-    """The checked row of one function dict; `path` is where errors say it stands."""
-    documents.refuse_duplicates(raw, path)
-    return _row(offset, _parsed_function(raw, path), path)
+def _parse_row(offset: int, raw: bytes, path: str) -> FunctionRow:
+    strictjson.refuse_duplicates(raw, path)
+    return _check_function(offset, strictjson.parse_at(path, _parse_function, raw), path)
 
 
-def derived_row(offset: int, function: dict[str, Any]) -> FunctionRow:
-    """The row of a function dict that was stored, or InvalidInputError when it is none that would have been."""
-    try:
-        outline = _convert_outline(function)
-    except (ValueError, RecursionError):
-        # Instructions with more than four fields, for one.
-        return function_row(offset, _unparse(function), "$")
-    return _row(offset, outline, "$")
-
-
-def _row(offset: int, function: _Outline, path: str) -> FunctionRow:
+def _check_function(offset: int, function: smda.LooseFunction, path: str) -> FunctionRow:
     if function.offset != offset:
         raise InvalidInputError.in_report(f"{path}.offset", f"is {function.offset}, which its key is not")
     metadata = function.metadata
@@ -159,7 +116,7 @@ def _row(offset: int, function: _Outline, path: str) -> FunctionRow:
     name = metadata.function_name or ""
     if not limits.is_clean(name):
         raise InvalidInputError.in_report(f"{path}.metadata.function_name", "must be valid Unicode without NUL")
-    lowest, highest = _extent(function, path)
+    lowest, highest = _check_blocks(function, f"{path}.blocks")
     return FunctionRow(
         offset=offset,
         name=name,
@@ -172,51 +129,38 @@ def _row(offset: int, function: _Outline, path: str) -> FunctionRow:
     )
 
 
-def _distance(start: int, end: int) -> int:
-    """Bytes from `start` to `end`, capped to what SQLite can hold: only blocks that lie 2**63 apart get there."""
-    return min(max(end - start, 0), limits.MAX_ID)
-
-
-def _parsed_function(raw: bytes, path: str) -> _Function:
-    try:
-        return _parse_function(raw)
-    except msgspec.ValidationError:
-        function = documents.typed(_parse_wide_function, raw, path)
-        for key, block in function.blocks.items():
-            for position, instruction in enumerate(block):
-                place = f"{path}.blocks.{key}[{position}]"
-                documents.typed(_convert_instruction, instruction[:4], place)
-        return function
-
-
-def _extent(function: _Outline, path: str) -> tuple[int, int]:
-    """The lowest start and the highest end of the blocks and the entry; block ends are exclusive, as in SMDA."""
+def _check_blocks(function: smda.LooseFunction, path: str) -> tuple[int, int]:
+    """Return the lowest start and the highest end of the blocks and the entry; ends are exclusive, as in SMDA."""
+    _check_instructions(function.blocks, path)
     lowest = highest = function.offset
     for key, block in function.blocks.items():
-        address = _decimal(key, f"{path}.blocks")
+        address = _parse_address(key, path)
         if max(map(_address_of, block), default=address) > limits.MAX_U64:
-            raise InvalidInputError.in_report(f"{path}.blocks.{key}", "must hold addresses that fit 64 bits")
-        start, end = block_range(block, address)
+            raise InvalidInputError.in_report(f"{path}.{key}", "must hold addresses that fit 64 bits")
+        start, end = smda.block_range(block, address)
         lowest = min(lowest, start)
         highest = max(highest, end)
     return lowest, highest
 
 
-def block_range(block: Sequence[Sequence[Any]], address: int) -> tuple[int, int]:
-    """Where a block's first instruction starts and its last one ends; an empty block ends where it starts.
-
-    This is how SMDA's `BlockLocator` sees a block.
-    """
-    if not block:
-        return address, address
-    last, code = block[-1][:2]
-    return block[0][0], last + len(code) // 2
+def _check_instructions(blocks: dict[str, Any], path: str) -> None:
+    try:
+        _convert_blocks(blocks)
+    except (ValueError, RecursionError):
+        # Block by block takes twice as long, but its error names the block.
+        for key, block in blocks.items():
+            strictjson.parse_at(f"{path}.{key}", _convert_block, block)
 
 
-def _decimal(key: str, path: str) -> int:
-    """An address that is a JSON key, spelled as SMDA spells it; another spelling could not be given back."""
+def _parse_address(key: str, path: str) -> int:
+    """Return the address that a JSON key spells as SMDA does; get_report() could not restore another spelling."""
     if not _DECIMAL.fullmatch(key) or int(key) > limits.MAX_U64:
         raise InvalidInputError.in_report(
             path, f"has the key {json.dumps(key[:40])}, which is no decimal 64-bit address"
         )
     return int(key)
+
+
+def _distance(start: int, end: int) -> int:
+    """Return the bytes from `start` to `end`, at most what SQLite can hold: few blocks lie 2**63 apart."""
+    return min(max(end - start, 0), limits.MAX_ID)

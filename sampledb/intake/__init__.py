@@ -1,1 +1,1 @@
-"""Turn what users hand over into bytes and checked values; no SQLite."""
+"""Turn what users pass into bytes and checked values; no SQLite."""

@@ -1,4 +1,4 @@
-"""Binaries that are submitted: from what users pass to a checked request, before any lock is taken."""
+"""Read a binary to disassemble, and check the request, before any lock is taken."""
 
 import os
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class Submission(NamedTuple):
     keep_binary: bool
 
 
-def read(
+def read_submission(
     binary: object,
     *,
     filename: object,
@@ -36,18 +36,20 @@ def read(
     username: object,
     keep_binary: object,
 ) -> Submission:
-    """The checked request to disassemble bytes, or the file at a path, whose name is that of the sample.
+    """Return the checked request to disassemble bytes, or the file at a path.
+
+    The sample is named `filename`, or as the file.
 
     Raises:
         InvalidInputError: A value breaks a rule, or the file cannot be read.
     """
-    # Loads OpenSSL, which nothing but jobs and media needs.
+    # It loads OpenSSL, which only jobs and media need.
     import hashlib  # noqa: PLC0415
 
-    content, found_name = _content(binary)
+    content, file_name = _read_content(binary)
     return Submission(
         sha256=hashlib.sha256(content).hexdigest(),
-        filename=found_name if filename is None else limits.text("filename", filename, longest=limits.MAX_NAME),
+        filename=file_name if filename is None else limits.text("filename", filename, longest=limits.MAX_NAME),
         family=limits.family("family", family),
         version=limits.printable("version", version),
         is_dump=limits.flag("is_dump", is_dump),
@@ -60,11 +62,12 @@ def read(
     )
 
 
-def _content(binary: object) -> tuple[bytes, str | None]:
+def _read_content(binary: object) -> tuple[bytes, str | None]:
     if isinstance(binary, bytes | bytearray | memoryview):
-        content, name = _bytes(binary), None
+        content, name = _copy(binary), None
     elif isinstance(binary, str | os.PathLike):
-        content, name = _read(binary), limits.name_of(binary)
+        with open_regular(binary, "binary") as file:
+            content, name = file.read(MAX_BINARY + 1), limits.name_of(binary)
     else:
         raise InvalidInputError.of("binary", "bytes or a path", binary)
     if len(content) > MAX_BINARY:
@@ -72,13 +75,8 @@ def _content(binary: object) -> tuple[bytes, str | None]:
     return content, name
 
 
-def _bytes(binary: bytes | bytearray | memoryview) -> bytes:
+def _copy(binary: bytes | bytearray | memoryview) -> bytes:
     try:
         return bytes(binary)
     except (ValueError, BufferError) as error:
         raise InvalidInputError.of("binary", f"bytes that can be read ({error})", repr(binary)) from error
-
-
-def _read(path: str | os.PathLike[str]) -> bytes:
-    with open_regular(path, "binary") as file:
-        return file.read(MAX_BINARY + 1)

@@ -1,7 +1,7 @@
-"""Media files: hashes, names, and what MediaInfo says of their tracks."""
+"""Describe media files: hashes, names, and their tracks as MediaInfo shows them."""
 
 import os
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -39,7 +39,9 @@ def describe(
     tags: tuple[str, ...],
     media_info: dict[str, Any] | None,
 ) -> Media:
-    """What is known of a media file, which is read once as a stream, or of a SHA-256 alone; values are checked already.
+    """Return the metadata of a media file, or of a SHA-256 alone; the arguments are checked already.
+
+    The file is hashed as a stream. MediaInfo is asked if `media_info` is `None`.
 
     Raises:
         InvalidInputError: There is neither a file nor a hash, they disagree, or the file cannot be read.
@@ -49,43 +51,40 @@ def describe(
             raise InvalidInputError.of("sha256", "given when there is no file", sha256)
         digests, size, name = (sha256, "", ""), 0, given.get("name", "")
     else:
-        digests, size = _digests(file)
+        digests, size = _hash_file(file)
         name = limits.name_of(file)
         if sha256 not in (None, digests[0]):
             raise InvalidInputError.of("sha256", f"that of the file, {digests[0]}", sha256)
         if media_info is None:
-            media_info = _tracks(file)
+            media_info = _ask_mediainfo(file)
     return Media(*digests, size, name, given, tags, media_info or {})
 
 
-def _digests(file: str | os.PathLike[str]) -> tuple[tuple[str, str, str], int]:
-    with open_regular(file, "file") as stream:
-        return _digests_of_stream(stream)
-
-
-def _digests_of_stream(stream: BinaryIO) -> tuple[tuple[str, str, str], int]:
-    # Loads OpenSSL, which nothing else here needs.
+def _hash_file(file: str | os.PathLike[str]) -> tuple[tuple[str, str, str], int]:
+    """Return the SHA-256, MD5 and SHA-1 of a file, and its bytes."""
+    # It loads OpenSSL, which only jobs and media need.
     import hashlib  # noqa: PLC0415
 
-    # MD5 and SHA-1 are names that other tools know a file by, no protection.
+    # MD5 and SHA-1 protect nothing: other tools know files by them.
     hashes = (
         hashlib.sha256(),
         hashlib.md5(usedforsecurity=False),
         hashlib.sha1(usedforsecurity=False),
     )
     size = 0
-    while chunk := stream.read(_CHUNK_BYTES):
-        size += len(chunk)
-        for digest in hashes:
-            digest.update(chunk)
+    with open_regular(file, "file") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            size += len(chunk)
+            for digest in hashes:
+                digest.update(chunk)
     sha256, md5, sha1 = (digest.hexdigest() for digest in hashes)
     return (sha256, md5, sha1), size
 
 
-def _tracks(file: str | os.PathLike[str]) -> dict[str, Any]:
-    """MediaInfo's tracks under its own names, `{"tracks": [{"@type": "General", "Format": …}, …]}`.
+def _ask_mediainfo(file: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return MediaInfo's tracks under its own names, `{"tracks": [{"@type": "General", "Format": …}, …]}`.
 
-    Empty where MediaInfo is not installed, or can make nothing of the file.
+    Empty if MediaInfo is not installed, or cannot read the file.
     """
     try:
         from pymediainfo import MediaInfo  # noqa: PLC0415 - an extra, and it loads a large library

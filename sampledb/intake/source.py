@@ -1,5 +1,6 @@
-"""One report, in any form that users pass one, as the bytes of its JSON."""
+"""Read one report, in any form in which users pass one, as the bytes of its JSON."""
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -7,13 +8,15 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from sampledb.errors import InvalidInputError
-from sampledb.intake import compression
+from sampledb.files import open_readable
+from sampledb.intake import archive, compression
 
 
 def read_source(source: object) -> bytes:
-    """Return the JSON of a dict, JSON bytes, a path, or an object with `toDict()` or `open("rb")`; not yet validated.
+    """Return the JSON of a report, not yet validated.
 
-    Files may be compressed (gzip, zstd, xz), or a zip archive of one report.
+    `source` is a dict, JSON bytes, a path, or an object with `toDict()` or `open("rb")`. Files may be compressed
+    (gzip, zstd, xz), or a zip archive of one report.
 
     Raises:
         InvalidInputError: It cannot be read.
@@ -28,11 +31,32 @@ def read_source(source: object) -> bytes:
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if isinstance(source, str | os.PathLike):
-        return _read(str(source), partial(compression.open_file, source, str(source)))
+        return _read(str(source), partial(open_readable, source, str(source)))
     if callable(getattr(source, "open", None)):
         # As zipfile.Path, and what find_reports() yields.
         return _read(str(source), partial(source.open, "rb"))  # type: ignore[attr-defined]
     raise InvalidInputError.of("smda_report", "a dict, JSON bytes, a path or an SmdaReport", source)
+
+
+def read_file(file: BinaryIO, name: str) -> bytes:
+    """Return the content of a file, or of the only report in an archive, without a second copy of it.
+
+    Raises:
+        InvalidInputError: It is damaged or breaks a bound; the error calls it `name`.
+    """
+    bounds = compression.Bounds(name)
+    head, pieces = compression.peek(compression.read_pieces(file, bounds))
+    if archive.is_zip(head):
+        if not file.seekable():
+            raise bounds.error("is a zip archive where none is read; extract it first")
+        pieces = archive.unpack_only_member(file, name)
+    else:
+        pieces = compression.unpack(pieces, bounds)
+    content = io.BytesIO()
+    for piece in pieces:
+        content.write(piece)
+    # Not a join of pieces: the buffer is handed over, not copied.
+    return content.getvalue()
 
 
 def _dump(report: dict[Any, Any]) -> bytes:
@@ -46,7 +70,7 @@ def _dump(report: dict[Any, Any]) -> bytes:
 def _read(name: str, open_file: Callable[[], BinaryIO]) -> bytes:
     try:
         with open_file() as file:
-            return compression.read(file, name)
+            return read_file(file, name)
     except (InvalidInputError, MemoryError):
         raise
     except Exception as error:  # a file of any kind may raise anything

@@ -23,7 +23,7 @@ _db = sampledb.open(":memory:")
 
 
 def add(data: bytes) -> None:
-    """Add what may be a report; what is stored comes back equal, and what is refused leaves nothing."""
+    """Add what may be a report: it is stored and read back equal, or refused and leaves nothing."""
     try:
         sample = _db.add_sample(data)
     except sampledb.InvalidInputError:
@@ -39,7 +39,7 @@ def add(data: bytes) -> None:
 
 
 def mutated(data: bytes, max_size: int, seed: int) -> bytes:
-    """The report with one value changed, or, now and then, its bytes."""
+    """Return the report with one value changed, or sometimes its bytes."""
     chance = random.Random(seed)  # noqa: S311 - it must be repeatable
     if chance.random() < 0.2:
         return bytes(atheris.Mutate(data, max_size))
@@ -53,7 +53,7 @@ def mutated(data: bytes, max_size: int, seed: int) -> bytes:
 
 
 def _change(tree: Any, chance: random.Random) -> None:
-    """Change one value, or one key, somewhere inside."""
+    """Change one value or one key somewhere inside."""
     inside = tree
     while True:
         key = chance.choice(list(inside) if isinstance(inside, dict) else range(len(inside)))

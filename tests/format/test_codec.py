@@ -1,11 +1,10 @@
 """Blobs and integers: the codec's laws, for every input that hypothesis can think of."""
 
 import pytest
-import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampledb.format import codec
+from sampledb.format import codec, zstd
 from sampledb.format.codec import FRAME, JSON
 
 kinds = st.sampled_from([JSON, FRAME])
@@ -58,7 +57,32 @@ def test_a_blob_that_declares_too_much_is_refused_before_it_is_decompressed() ->
         codec.decode(JSON, bomb, codec.checksum(bomb))
 
 
+def forged() -> dict[str, bytes]:
+    """Return frames that no encoder of blobs writes, by the fault."""
+    whole, stream = zstd.compress(bytes(1000)), zstd.ZstdCompressor()
+    return {
+        "cut off": whole[:-1],
+        "something behind its end": whole + b"x",
+        "another frame behind it": whole * 2,
+        "a size that it does not say": stream.compress(b"abc") + stream.flush(),
+        "a size that is too small": whole[:5] + b"\x01\x00" + whole[7:],
+        "only a header": whole[:6],
+    }
+
+
+@pytest.mark.parametrize("fault", forged())
+def test_what_is_not_exactly_one_whole_frame_is_refused(fault: str) -> None:
+    blob = bytes([JSON]) + forged()[fault]
+    with pytest.raises(codec.DecodeError, match="blob"):
+        codec.decode(JSON, blob, codec.checksum(blob))
+
+
+def test_many_blobs_are_compressed_by_threads_in_order() -> None:
+    contents = [b"%d" % number * number for number in range(3 * codec._WORTH_THREADS)]
+    assert codec.encode_many(FRAME, contents) == [codec.encode(FRAME, content) for content in contents]
+
+
 def test_a_blob_of_another_format_is_refused() -> None:
-    for blob in (b"\x09" + zstandard.compress(b"{}"), codec.encode(FRAME, b"{}")):
+    for blob in (b"\x09" + zstd.compress(b"{}"), codec.encode(FRAME, b"{}")):
         with pytest.raises(codec.DecodeError, match="format"):
             codec.decode(JSON, blob, codec.checksum(blob))

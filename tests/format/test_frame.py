@@ -8,8 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sampledb.format import frame as frames
 from sampledb.format import smda
+from sampledb.format.decoder import count_functions, decode_frame
+from sampledb.format.encoder import encode_frame, split_into_frames
+from sampledb.format.frame import FUNCTIONS, JSON_BYTES, FrameError, Row
 from tests import strategies
 from tests.strategies import function, instruction
 
@@ -20,21 +22,19 @@ def compact(functions: list[dict[str, Any]]) -> list[bytes]:
     return [json.dumps(each, separators=(",", ":")).encode() for each in functions]
 
 
-def framed(functions: list[dict[str, Any]]) -> tuple[bytes, list[frames.Row], int]:
-    """The frame of functions, their rows, and how many of them are regular."""
+def framed(functions: list[dict[str, Any]]) -> tuple[bytes, list[Row], int]:
+    """Return the frame of functions, their rows, and how many of them are regular."""
     texts = compact(functions)
-    content, shapes = frames.encode([smda.parse(text) for text in texts], texts)
+    content, shapes = encode_frame([smda.parse_function(text) for text in texts], texts)
     rows = []
     for each in functions:
         metadata = each["metadata"]
-        rows.append(
-            frames.Row(each["offset"], metadata["function_name"], metadata["binweight"], metadata.get("pic_hash"))
-        )
+        rows.append(Row(each["offset"], metadata["function_name"], metadata["binweight"], metadata.get("pic_hash")))
     return content, rows, sum(shape is not None for shape in shapes)
 
 
 def smda_function(offset: int = 4096, **changes: Any) -> dict[str, Any]:
-    """A function with everything that SMDA 5 writes."""
+    """Return a function with everything that SMDA 5 writes."""
     blocks = {
         str(offset): [instruction(offset, "7402", "je", hex(offset + 4))],
         str(offset + 2): [instruction(offset + 2, "9090", "nop")],
@@ -55,28 +55,28 @@ def smda_function(offset: int = 4096, **changes: Any) -> dict[str, Any]:
 def test_real_functions_are_regular_and_come_back(parsed: Parsed) -> None:
     for smda_report in parsed.values():
         functions = list(smda_report["xcfg"].values())
-        for start in range(0, len(functions), frames.FUNCTIONS):
-            chunk = functions[start : start + frames.FUNCTIONS]
+        for start in range(0, len(functions), FUNCTIONS):
+            chunk = functions[start : start + FUNCTIONS]
             content, rows, regular = framed(chunk)
             # Some functions of .NET refer to blocks that SMDA has left out.
             assert regular == len(chunk) or smda_report["architecture"] == "cil"
-            assert frames.decode(content, rows) == chunk
-            assert [frames.decode(content, rows[place : place + 1], place)[0] for place in range(len(rows))] == chunk
+            assert decode_frame(content, rows) == chunk
+            assert [decode_frame(content, rows[place : place + 1], place)[0] for place in range(len(rows))] == chunk
 
 
 @given(st.lists(strategies.functions() | strategies.addresses.map(smda_function), min_size=1, max_size=20))
 @example([smda_function(2**63 - 2), function(0), smda_function(0)])
 def test_any_functions_come_back_alone_and_together(functions: list[dict[str, Any]]) -> None:
     content, rows, _ = framed(functions)
-    assert frames.length(content) == len(functions)
-    assert frames.decode(content, rows) == functions
+    assert count_functions(content) == len(functions)
+    assert decode_frame(content, rows) == functions
     for place in range(len(rows)):
-        assert frames.decode(content, rows[place:], place) == functions[place:]
-        assert frames.decode(content, rows[place : place + 1], place) == [functions[place]]
+        assert decode_frame(content, rows[place:], place) == functions[place:]
+        assert decode_frame(content, rows[place : place + 1], place) == [functions[place]]
 
 
 def jump(operands: str, successors: list[int]) -> dict[str, Any]:
-    """A function whose first block ends with a jump, and has these of its blocks as successors."""
+    """Return a function whose first block ends with a jump and has these successors."""
     blocks = {
         "4096": [instruction(4096), instruction(4097, "7401", "je", operands)],
         "4099": [instruction(4099)],
@@ -98,7 +98,7 @@ def test_jumps_come_back_however_their_targets_are_spelled(operands: str, succes
     functions = [jump(operands, successors)]
     content, rows, regular = framed(functions)
     assert regular == 1
-    assert frames.decode(content, rows) == functions
+    assert decode_frame(content, rows) == functions
 
 
 def test_a_target_that_a_successor_names_is_not_stored() -> None:
@@ -151,14 +151,14 @@ def test_what_columns_cannot_hold_is_kept_whole_beside_what_they_can(name: str) 
     functions = [smda_function(1), ODD[name], smda_function(9)]
     content, rows, regular = framed(functions)
     assert regular == 2
-    assert frames.decode(content, rows) == functions
-    assert json.dumps(frames.decode(content, rows[1:2], 1)[0]) == json.dumps(functions[1])
+    assert decode_frame(content, rows) == functions
+    assert json.dumps(decode_frame(content, rows[1:2], 1)[0]) == json.dumps(functions[1])
 
 
 def test_a_zero_with_a_sign_is_kept_whole() -> None:
     content, _, regular = framed([smda_function(1), function(4096, binweight=-0.0)])
     assert regular == 1
-    assert frames.length(content) == 2
+    assert count_functions(content) == 2
 
 
 def test_more_mnemonics_than_a_byte_can_name_are_kept_whole() -> None:
@@ -170,7 +170,7 @@ def test_more_mnemonics_than_a_byte_can_name_are_kept_whole() -> None:
             functions[-1][key] = {}
         functions[-1]["metadata"]["strongly_connected_components"] = []
     content, rows, _ = framed(functions)
-    assert frames.decode(content, rows) == functions
+    assert decode_frame(content, rows) == functions
     assert framed(functions[:2])[2] == 2
 
 
@@ -182,7 +182,7 @@ def test_a_key_that_is_missing_stays_missing(key: str) -> None:
     assert framed([lacking, lacking])[2] == 2
     for functions in ([lacking, lacking], [smda_function(), lacking]):
         content, rows, _ = framed(functions)
-        assert frames.decode(content, rows) == functions
+        assert decode_frame(content, rows) == functions
 
 
 def test_strings_and_architecture_metadata_come_back() -> None:
@@ -190,23 +190,23 @@ def test_strings_and_architecture_metadata_come_back() -> None:
     functions = [smda_function(stringrefs={"4100": "text"}, architecture_metadata={"thumb": True})]
     functions += [smda_function(stringrefs=strings), smda_function()]
     content, rows, regular = framed(functions)
-    assert frames.decode(content, rows) == functions
+    assert decode_frame(content, rows) == functions
     # The escape of `é` would be written differently, so that function is kept as it was.
     assert regular == 2
 
 
 def test_rows_that_are_not_those_of_the_frame_are_refused() -> None:
     content, rows, _ = framed([smda_function(1), smda_function(9)])
-    with pytest.raises(frames.FrameError, match="changed"):
-        frames.decode(content, rows[::-1])
-    with pytest.raises(frames.FrameError, match="ends before"):
-        frames.decode(content, rows, 1)
+    with pytest.raises(FrameError, match="changed"):
+        decode_frame(content, rows[::-1])
+    with pytest.raises(FrameError, match="ends before"):
+        decode_frame(content, rows, 1)
 
 
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_frame_are_refused(data: bytes) -> None:
-    with pytest.raises(frames.FrameError):
-        frames.decode(data, [frames.Row(0, "", 0.0, None)])
+    with pytest.raises(FrameError):
+        decode_frame(data, [Row(0, "", 0.0, None)])
 
 
 @given(st.data())
@@ -216,14 +216,14 @@ def test_a_forged_frame_is_refused_or_gives_dicts(data: st.DataObject) -> None:
     field = data.draw(st.integers(0, len(forged) - 1))
     forged[field] = data.draw(_damaged(forged[field]))
     try:
-        found = frames.decode(msgspec.msgpack.encode(forged), rows[:1])
-    except frames.FrameError:
+        found = decode_frame(msgspec.msgpack.encode(forged), rows[:1])
+    except FrameError:
         return
     assert all(isinstance(each, dict) for each in found)
 
 
 def _damaged(column: Any) -> st.SearchStrategy[Any]:
-    """Something like a column: shorter, longer, with other numbers, or of another type."""
+    """Return a changed column: shorter, longer, with other numbers, or of another type."""
     numbers = st.integers(-(2**63), 2**64 - 1) | st.integers(-3, 300)
     like: st.SearchStrategy[Any] = st.none() | numbers
     if isinstance(column, bytes):
@@ -236,10 +236,10 @@ def _damaged(column: Any) -> st.SearchStrategy[Any]:
     return like
 
 
-@given(st.lists(st.integers(1, 3 * frames.JSON_BYTES // 2), max_size=60))
+@given(st.lists(st.integers(1, 3 * JSON_BYTES // 2), max_size=60))
 def test_frames_take_all_functions_in_order_and_stay_small(sizes: list[int]) -> None:
-    ranges = list(frames.split(sizes))
+    ranges = list(split_into_frames(sizes))
     assert [index for start, end in ranges for index in range(start, end)] == list(range(len(sizes)))
     for start, end in ranges:
-        assert 1 <= end - start <= frames.FUNCTIONS
-        assert end - start == 1 or sum(sizes[start:end]) <= frames.JSON_BYTES
+        assert 1 <= end - start <= FUNCTIONS
+        assert end - start == 1 or sum(sizes[start:end]) <= JSON_BYTES

@@ -42,7 +42,7 @@ def memory() -> Iterator[SampleDB]:
 
 @pytest.fixture(scope="module")
 def small(parsed: Parsed) -> list[dict[str, Any]]:
-    """Real reports with a few functions each."""
+    """Return real reports with a few functions each."""
     return [whole | {"xcfg": dict(list(_functions(whole).items())[:FUNCTIONS])} for whole in parsed.values()]
 
 
@@ -51,7 +51,7 @@ def _functions(whole: dict[str, Any]) -> dict[str, Any]:
 
 
 def refused_or_equal(db: SampleDB, data: bytes) -> bool:
-    """Whether the store took the JSON; either way it is as it was, or has what JSON means."""
+    """Return whether the store took the JSON, and check that it holds what the JSON means, or nothing new."""
     before = db.stats()
     try:
         sample = db.add_sample(data)
@@ -66,7 +66,7 @@ def refused_or_equal(db: SampleDB, data: bytes) -> bool:
 
 
 def changed(value: Any, chance: random.Random) -> Any:
-    """A copy of a JSON value in which something, somewhere, is another."""
+    """Return a copy of a JSON value with one change somewhere."""
     if not isinstance(value, dict | list) or not value or chance.random() < 0.1:
         return _another(value, chance)
     copy = value.copy()
@@ -116,7 +116,7 @@ def dumped(value: Any) -> bytes:
 
 
 def spoiled(data: bytes, other: bytes, chance: random.Random) -> bytes:
-    """JSON in which some bytes are others."""
+    """Return JSON with some bytes changed."""
     for _ in range(chance.choice([1, 1, 2, 8])):
         place, length = chance.randrange(len(data) + 1), chance.randrange(40)
         rest = data[place + length :]

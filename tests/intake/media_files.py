@@ -10,7 +10,7 @@ WIDTH, HEIGHT, FRAMES = 64, 48, 10
 
 
 def write(path: Path) -> Path:
-    """Ten pictures, or a tenth of a second of silence, in the container that the extension names."""
+    """Write ten pictures, or a tenth of a second of silence, in the container that the extension names."""
     if path.suffix == ".wav":
         _silence(path)
     else:

@@ -1,18 +1,45 @@
-"""Ways in which reports are packed, and bombs that look like them."""
+"""Reports packed in every way, and bombs that look like them; what the tests of this package share."""
 
 import gzip
 import io
+import json
 import lzma
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 
-import zstandard
+from sampledb import find_reports
+from sampledb.format import zstd
+from sampledb.format.strictjson import compact
+from sampledb.intake.source import read_source
+from tests.strategies import function, report
 
-_zstd = zstandard.ZstdCompressor(level=3, write_checksum=True).compress
+SMALL = json.dumps(report(function(4096), function(8192)), separators=(",", ":")).encode()
+
+
+def read(source: object) -> bytes:
+    """Return the JSON of a source, or raise its fault."""
+    return compact(read_source(source))
+
+
+def sources(*paths: str | Path) -> list[str]:
+    """Return the places of the reports that are found."""
+    return [found.source for found in find_reports(*paths)]
+
+
+def written(path: Path, content: bytes = SMALL) -> Path:
+    """Return the path of a new file, whose folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def _zstd(data: bytes) -> bytes:
+    return zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1})
 
 
 def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """A zip archive of members by name."""
+    """Return a zip archive of members by name."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as archive:
         for name, content in members.items():
@@ -21,7 +48,7 @@ def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> byt
 
 
 def encrypted(archive: bytes) -> bytes:
-    """The archive with every member marked as encrypted, as far as a reader can see."""
+    """Return the archive with every member marked as encrypted."""
     changed = bytearray(archive)
     for signature, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         position = archive.find(signature)
@@ -32,7 +59,7 @@ def encrypted(archive: bytes) -> bytes:
 
 
 def skippable(content: bytes) -> bytes:
-    """A zstd frame that decompressors pass over."""
+    """Return a zstd frame that decompressors pass over."""
     return b"\x5a\x2a\x4d\x18" + len(content).to_bytes(4, "little") + content
 
 
@@ -48,7 +75,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "zip": lambda data: zipped({"a.smda": data}),
 }
 
-# What else the tools for them read.
+# By what is special: what else the tools for these formats write.
 VARIANTS: dict[str, Callable[[bytes], bytes]] = {
     **PACKERS,
     "nothing": lambda data: data,

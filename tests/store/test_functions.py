@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import sampledb
 from sampledb import NotFoundError, SampleDB
-from sampledb.format import frame as frames
+from sampledb.format.frame import FUNCTIONS
 from tests import strategies
 from tests.strategies import KERNEL, U64, function, instruction, report
 
@@ -67,7 +67,7 @@ def test_pages_are_slices(shared: SampleDB, start: int, limit: int, disassembly:
 @pytest.fixture(scope="module")
 def shared() -> SampleDB:
     """Three samples of 40 functions each, which fill two frames and half of a third."""
-    assert frames.FUNCTIONS < 40
+    assert FUNCTIONS < 40
     db = sampledb.open(":memory:")
     for seed in "abc":
         db.add_sample(report(*(function(16 * number) for number in range(40)), seed=seed))

@@ -540,7 +540,7 @@ UNFOLDING: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("unfolding", UNFOLDING)
 def test_a_frame_that_unfolds_has_a_bound(attacked: Attacked, path: Path, unfolding: str) -> None:
-    names = frames._Frame.__struct_fields__
+    names = frames.Frame.__struct_fields__
     columns = dict(zip(names, msgspec.msgpack.decode(_frame_of(path)), strict=True)) | UNFOLDING[unfolding]
     content = _with_blob(path, codec.FRAME, msgspec.msgpack.encode(list(columns.values())))
     assert len(content) < 2 * MIB

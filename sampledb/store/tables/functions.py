@@ -12,9 +12,11 @@ from typing import Any, Final
 from sampledb import limits
 from sampledb.errors import CorruptFileError, InvalidInputError
 from sampledb.format import codec
-from sampledb.format import frame as frames
 from sampledb.format.codec import MASK
-from sampledb.format.xcfg import FunctionRow, block_range, derived_row
+from sampledb.format.decoder import count_functions, decode_frame
+from sampledb.format.frame import FrameError, Row, pause_garbage_collection
+from sampledb.format.smda import block_range
+from sampledb.format.xcfg import FunctionRow, derive_row
 from sampledb.model import Function, Problem
 from sampledb.store.sqlite import Connection, sqlite3
 from sampledb.store.tables import search
@@ -176,7 +178,7 @@ def _read_frame(connection: Connection, first: int) -> list[Function]:
 def _compare(function: Function, stored: Sequence[Any]) -> Iterator[Problem]:
     where = f"functions, function_id {function.function_id}"
     try:
-        derived = _signed(derived_row(function.offset, function.disassembly or {}))
+        derived = _signed(derive_row(function.offset, function.disassembly or {}))
     except InvalidInputError as error:
         yield Problem(f"the disassembly is not that of the row: {error.message}", where)
         return
@@ -191,7 +193,7 @@ def _add_disassembly(connection: Connection, functions: Sequence[Function]) -> l
     ids = [function.function_id for function in functions]
     ends = [bisect_left(ids, start) for start, *_ in stored[1:]] + [len(ids)]
     whole: list[Function] = []
-    with frames.without_garbage_collection():
+    with pause_garbage_collection():
         for (start, checksum, frame), end in zip(stored, ends, strict=True):
             whole += _decode(start, checksum, frame, functions[len(whole) : end])
     if len(whole) != len(functions):
@@ -201,11 +203,11 @@ def _add_disassembly(connection: Connection, functions: Sequence[Function]) -> l
 
 def _decode(first: int, checksum: object, frame: object, functions: Sequence[Function]) -> list[Function]:
     """Return functions with their disassembly, from the frame that begins with the id `first`."""
-    rows = [frames.Row(each.offset, each.name, each.binweight, each.pic_hash) for each in functions]
+    rows = [Row(each.offset, each.name, each.binweight, each.pic_hash) for each in functions]
     content = _read_content(first, checksum, frame)
     try:
-        found = frames.decode(content, rows, functions[0].function_id - first if functions else 0)
-    except (frames.FrameError, MemoryError) as error:
+        found = decode_frame(content, rows, functions[0].function_id - first if functions else 0)
+    except (FrameError, MemoryError) as error:
         # A frame that needs more memory than there is cannot be from SMDA's report of a program.
         raise _corrupt_error(str(error) or "the frame takes all memory", first) from error
     return list(map(_attach, functions, found))
@@ -213,8 +215,8 @@ def _decode(first: int, checksum: object, frame: object, functions: Sequence[Fun
 
 def _read_length(first: int, checksum: object, frame: object) -> int:
     try:
-        return frames.length(_read_content(first, checksum, frame))
-    except (frames.FrameError, MemoryError) as error:
+        return count_functions(_read_content(first, checksum, frame))
+    except (FrameError, MemoryError) as error:
         raise _corrupt_error(str(error) or "the frame takes all memory", first) from error
 
 
