@@ -141,11 +141,22 @@ class BusyError(SampleDBError, TimeoutError):
 
     code = "busy"
 
+    @classmethod
+    def of(cls, path: str, reason: str, timeout: float) -> Self:
+        """Return the error for a lock that was not free within `timeout` seconds."""
+        details = {"retry_after": max(timeout, 0.1), "path": path}
+        return cls(f"{path} is busy: {reason}; try again.", details)
+
 
 class ReadOnlyError(SampleDBError, PermissionError):
     """The file was opened read-only, or the file system allows no writing."""
 
     code = "read_only"
+
+    @classmethod
+    def of(cls, path: str, reason: str = "it was opened with readonly=True") -> Self:
+        """Return the error for a file that may not be written."""
+        return cls(f"{path} is read-only: {reason}.", {"path": path})
 
 
 class ClosedError(SampleDBError):
@@ -184,10 +195,9 @@ class StorageError(SampleDBError, OSError):
     code = "storage"
 
     @classmethod
-    def of_system(cls, path: str, error: OSError) -> "StorageError":
-        """The error for a file that the operating system cannot give."""
-        reason = error.strerror or str(error)
-        return StorageError(f"{path}: {reason}.", {"path": path, "reason": reason})
+    def in_file(cls, path: str, reason: str) -> Self:
+        """Return the error for a file that cannot be used."""
+        return cls(f"{path}: {reason}.", {"path": path, "reason": reason})
 
     @classmethod
     def not_written(cls, path: str, error: Exception) -> "StorageError":
@@ -201,19 +211,36 @@ class NotASampleDBError(StorageError):
 
     code = "not_a_sampledb"
 
+    @classmethod
+    def in_file(cls, path: str, reason: str) -> Self:
+        """Return the error for a file that is something else."""
+        return cls(f"{path} is not a sampledb file: {reason}.", {"path": path, "reason": reason})
+
 
 class NewerFormatError(StorageError):
     """The file was written by a later version of this package."""
 
     code = "newer_format"
 
+    @classmethod
+    def of(cls, path: str, found: int, supported: int) -> Self:
+        """Return the error for a file of format `found`."""
+        return cls(
+            f"{path} has format {found}, but this sampledb reads formats up to {supported}. Upgrade sampledb.",
+            {"path": path, "found": found, "supported": supported},
+        )
+
 
 class CorruptFileError(StorageError):
-    """The file is damaged: what was read cannot have been written by us."""
+    """The file is damaged: this package cannot have written what it contains."""
 
     code = "corrupt"
 
     @classmethod
-    def of(cls, what: str, where: str) -> Self:
-        """The error for damage found in the content of a file; the connection adds the file's path."""
-        return cls(f"The file is damaged: {what} ({where}).", {"what": what, "where": where})
+    def of(cls, what: str, where: str, path: str | None = None) -> Self:
+        """Return the error for damage in the content of a file; the connection adds the path if none is given."""
+        return cls(
+            f"{path or 'The file'} is damaged: {what} ({where}). check(deep=True) lists all damage, salvage() saves "
+            "the rest.",
+            {"what": what, "where": where} | ({"path": path} if path else {}),
+        )

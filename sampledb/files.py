@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from sampledb.errors import InvalidInputError, StorageError
+from sampledb.errors import InvalidInputError, SampleDBError, StorageError
 
 
 def open_regular(path: str | os.PathLike[str], field: str) -> BinaryIO:
@@ -62,7 +62,7 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             for left in (partial.with_name(f"{partial.name}-journal"), partial):
                 with suppress(OSError):
                     left.unlink()
-    except StorageError:
+    except SampleDBError:
         raise
     except OSError as error:
         raise StorageError.not_written(str(path), error) from error

@@ -1,9 +1,16 @@
-"""A file as any SQLite sees it."""
+"""A file as any SQLite sees it, and as a later version of this package would want it."""
 
 import contextlib
 import sqlite3 as python_sqlite
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
+import sqlite_utils
+
+from sampledb.store import schema
+
+NEXT_FORMAT = schema.FORMAT_VERSION + 1
 
 
 @contextlib.contextmanager
@@ -17,29 +24,16 @@ def raw(path: Path) -> Iterator[python_sqlite.Connection]:
         connection.close()
 
 
-# What each version of the format brought: undone in this order, a file is one of the version before.
-_UNDO = {
-    3: """
-        DROP TABLE sample_search;
-        DROP TABLE function_search;
-        DROP VIEW sample_texts;
-        DROP INDEX samples_by_md5;
-        DROP INDEX samples_by_sha1;
-        DROP INDEX functions_by_name;
-        DELETE FROM _sqlite_migrations WHERE name = '3_search';
-        """,
-    2: """
-        DROP TABLE jobs;
-        DROP TABLE binaries;
-        DELETE FROM _sqlite_migrations WHERE name = '2_queue';
-        """,
-}
-
-
-def downgrade(path: Path, version: int) -> None:
-    """Make a file of today one of an earlier version, as its SQLite tables go."""
-    with raw(path) as connection:
-        for each, undo in _UNDO.items():
-            if each > version:
-                connection.executescript(undo)
-        connection.execute(f"PRAGMA user_version = {version}")
+def register_next_format(monkeypatch: pytest.MonkeyPatch, step: Callable[[sqlite_utils.Database], None]) -> None:
+    """Make this package one of the next format, which `step` makes of a file of this one."""
+    with contextlib.closing(python_sqlite.connect(":memory:", isolation_level=None)) as connection:
+        schema.create(connection)
+        step(sqlite_utils.Database(connection, execute_plugins=False))
+        # Not the tables that FTS5 makes for itself, nor SQLite's own.
+        after = connection.execute("SELECT sql FROM sqlite_schema WHERE name NOT LIKE '%@_search@_%' ESCAPE '@'")
+        statements = tuple(sql for (sql,) in after if sql and "sqlite_" not in sql)
+    former = tuple(statement for statement in schema.STATEMENTS if statement not in statements)
+    monkeypatch.setattr(schema, "FORMAT_VERSION", NEXT_FORMAT)
+    monkeypatch.setattr(schema, "UPGRADES", {NEXT_FORMAT: step})
+    monkeypatch.setattr(schema, "STATEMENTS", statements)
+    monkeypatch.setattr(schema, "FORMER_STATEMENTS", former)

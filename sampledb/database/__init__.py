@@ -42,9 +42,9 @@ def salvage(damaged: str | os.PathLike[str], path: str | os.PathLike[str]) -> li
         NotASampleDBError: Nothing of a store can be read in it.
         StorageError: It cannot be read at all, or the new file cannot be written.
     """
-    from sampledb.store.care import salvage as salvaging  # noqa: PLC0415 - as above
+    from sampledb.store.care.salvage import salvage_file  # noqa: PLC0415 - as above
 
-    return salvaging.salvage(limits.path(damaged), limits.path(path))
+    return salvage_file(limits.path(damaged), limits.path(path))
 
 
 class SampleDB(Samples, Functions, Search, JobQueue, File):

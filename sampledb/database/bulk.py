@@ -11,7 +11,8 @@ from sampledb.errors import BusyError, ClosedError, ConflictError, CorruptFileEr
 from sampledb.format.report import Report, sha256_of
 from sampledb.intake.source import read_source
 from sampledb.model import Outcome, Sample
-from sampledb.store.connection import Connection, Connections
+from sampledb.store.connection import Connections
+from sampledb.store.sqlite import Connection
 from sampledb.store.tables import reports as storing
 from sampledb.store.tables import samples
 from sampledb.workers.packer import Packer

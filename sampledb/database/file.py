@@ -2,18 +2,17 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from itertools import count
 from typing import Any
 
 from sampledb import limits
 from sampledb.database.handle import Handle
 from sampledb.database.paging import require_growth
 from sampledb.errors import InvalidInputError
-from sampledb.files import new_file
 from sampledb.model import Problem, Stats
-from sampledb.store.care import check as checks
-from sampledb.store.connection import file_statistics
-from sampledb.store.tables import functions, samples, search
+from sampledb.store.care.check import find_problems
+from sampledb.store.file import describe_file
+from sampledb.store.query import run_query
+from sampledb.store.tables import functions, reports, samples, search
 
 
 class File(Handle):
@@ -23,9 +22,9 @@ class File(Handle):
         """Return counts and sizes of the content of the file."""
         with self._connections.snapshot() as connection:
             return Stats(
-                **samples.statistics(connection),
-                disassembly_bytes=functions.disassembly_bytes(connection),
-                **file_statistics(connection),
+                **samples.count(connection),
+                disassembly_bytes=functions.count_bytes(connection),
+                **describe_file(connection),
             )
 
     def query(self, sql: str, params: Iterable[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
@@ -44,8 +43,8 @@ class File(Handle):
             raise InvalidInputError.of("params", "a sequence or a mapping", params)
         # Before a connection is taken: making them may run code of the caller's.
         bound = dict(params) if isinstance(params, Mapping) else tuple(params)
-        with self._connections.querying() as connection:
-            columns, rows = _answer(connection.execute(sql, bound))
+        with self._connections.reading() as connection:
+            columns, rows = run_query(connection, sql, bound)
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def check(self, *, deep: bool = False) -> list[Problem]:
@@ -54,7 +53,7 @@ class File(Handle):
         `deep` also reads, hashes and decodes every blob, and rebuilds the search indexes to compare them. That takes
         a little longer than reading every report.
         """
-        return checks.run(self._connections, deep=limits.flag("deep", deep))
+        return find_problems(self._connections, deep=limits.flag("deep", deep))
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Write a consistent copy to a new file while this one is in use; the copy appears when it is complete.
@@ -79,10 +78,9 @@ class File(Handle):
             StorageError: The new file cannot be written.
         """
         # Needed once in a lifetime.
-        from sampledb.store.care import salvage as salvaging  # noqa: PLC0415
+        from sampledb.store.care.salvage import salvage_open_file  # noqa: PLC0415
 
-        with new_file(limits.path(path)) as partial, self._connections.snapshot() as connection:
-            return salvaging.into(connection, partial)
+        return salvage_open_file(self._connections, limits.path(path))
 
     def compact(self) -> None:
         """Make the file smaller: compress reports at the highest level, and free the space of deleted samples.
@@ -90,7 +88,7 @@ class File(Handle):
         Takes about half a millisecond for each function that was not compacted before, and free disk space of twice
         the size of the file. Other handles can read and write between its steps.
         """
-        for compact in (functions.compact, samples.compact, search.compact):
+        for compact in (functions.compact, reports.compact, search.compact):
             after: int | None = 0
             while after is not None:
                 with self._connections.writing() as connection:
@@ -98,13 +96,3 @@ class File(Handle):
                     require_growth(before, after)
         with self._connections.maintaining() as connection:
             connection.execute("VACUUM")
-
-
-def _answer(cursor: Any) -> tuple[list[str], list[tuple[Any, ...]]]:  # noqa: ANN401 - of which module, the platform decides
-    """The names of the columns, and the rows."""
-    columns: dict[str, None] = {}
-    for column, *_ in cursor.description or ():
-        # As SQLite names the columns of a view or a table made of such a SELECT.
-        others = (f"{column}:{number}" for number in count(1))
-        columns[column if column not in columns else next(each for each in others if each not in columns)] = None
-    return list(columns), cursor.fetchall()

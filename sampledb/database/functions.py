@@ -87,7 +87,7 @@ class Functions(Handle):
         number = limits.address("address", address)
         with self._connections.snapshot() as connection:
             ids = samples.locate(connection, sample_id).function_ids
-            found = functions.containing(connection, *ids, number)
+            found = functions.find_containing(connection, *ids, number)
         if found is None:
             raise NotFoundError.of("function", f"0x{number:x}")
         return found
@@ -96,4 +96,4 @@ class Functions(Handle):
         """Return all functions with this hash, of all samples, in `function_id` order; an empty list for none."""
         pic_hash = limits.u64("pic_hash", pic_hash)
         with self._connections.reading() as connection:
-            return RecordList(functions.with_pic_hash(connection, pic_hash))
+            return RecordList(functions.select_by_pic_hash(connection, pic_hash))

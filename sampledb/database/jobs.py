@@ -202,7 +202,7 @@ class JobQueue(Handle):
         """
         sample_id = limits.identity("sample_id", sample_id)
         with self._connections.snapshot() as connection:
-            binary = jobs.binary(connection, samples.get(connection, sample_id).sha256)
+            binary = jobs.get_binary(connection, samples.get(connection, sample_id).sha256)
         if binary is None:
             raise NotFoundError.of("binary", sample_id)
         return binary

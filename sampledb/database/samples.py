@@ -324,7 +324,7 @@ class Samples(Handle):
         sample_id = limits.identity("sample_id", sample_id)
         with self._connections.snapshot() as connection:
             stored = samples.locate(connection, sample_id)
-            header = samples.report_header(connection, sample_id)
+            header = storing.get_header(connection, sample_id)
             found = functions.select(connection, *stored.function_ids, disassembly=True)
         if len(found) != stored.num_functions:
             where = f"samples, sample_id {sample_id}"
@@ -334,7 +334,7 @@ class Samples(Handle):
     def list_families(self) -> dict[str, int]:
         """Return the number of samples in each family, by name; samples without a family are under `""`."""
         with self._connections.reading() as connection:
-            return samples.families(connection)
+            return samples.count_families(connection)
 
 
 def _filters(**values: object) -> dict[str, Any]:

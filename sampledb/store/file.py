@@ -1,26 +1,22 @@
-"""Opening a file: recognised, created, upgraded, or refused."""
+"""Open a file: recognize, create, upgrade or refuse it."""
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from sampledb.errors import CorruptFileError, NewerFormatError, StorageError
+from sampledb.errors import CorruptFileError, NewerFormatError, NotASampleDBError, ReadOnlyError, StorageError
 from sampledb.limits import MEMORY
 from sampledb.store import schema, sqlite
-from sampledb.store.sqlite import sqlite3
-
-Connection = sqlite3.Connection
+from sampledb.store.sqlite import Connection, sqlite3
 
 _PRAGMAS: Final = (
     "PRAGMA foreign_keys = ON",
-    # In WAL the same as FULL; with a rollback journal it also syncs the folder, without which a power cut
-    # can bring a deleted journal, and so the state before the commit, back.
+    # In WAL the same as FULL. With a rollback journal it also syncs the folder; without that, a power cut
+    # can bring a deleted journal back, and so the state before the commit.
     "PRAGMA synchronous = EXTRA",
-    # A file may come from a stranger: SQL planted in its schema gets no function that could do harm,
-    # and cells are checked before they are believed.
+    # The file may be hostile: SQL in its schema may call no function that could do harm, and cells are
+    # checked before they are used.
     "PRAGMA trusted_schema = OFF",
     "PRAGMA cell_size_check = ON",
     # One large report must not leave a WAL of its size until the handle closes.
@@ -28,23 +24,38 @@ _PRAGMAS: Final = (
 )
 
 
+def open_file(path: str, *, readonly: bool, timeout: float) -> tuple[Connection, bool]:
+    """Open the file at `path`, and create or upgrade it unless `readonly`; refuse files of other programs.
+
+    Returns:
+        The connection, and whether the file is immutable: a closed WAL file on a read-only file system. All further
+        connections to an immutable file must say so too.
+    """
+    try:
+        return _open(path, readonly=readonly, timeout=timeout, immutable=False), False
+    except sqlite3.OperationalError as error:
+        if not readonly or not _must_be_immutable(path, error):
+            raise
+        return _open(path, readonly=readonly, timeout=timeout, immutable=True), True
+
+
 def connect(path: str, *, readonly: bool, timeout: float, immutable: bool = False, damaged: bool = False) -> Connection:
-    """A connection with our pragmas, to a file that has not been looked at; to one that may be `damaged` as well."""
+    """Connect to a file that is known, or that may be `damaged`; its content is not checked."""
     uri = "file::memory:"
     if path != MEMORY:
         uri = f"{Path(path).as_uri()}?mode={'ro' if readonly else 'rwc'}{'&immutable=1' if immutable else ''}"
-        if _is_strange(path):
-            raise sqlite.not_ours_error(path, "it is no regular file")
+        if _is_special(path):
+            raise NotASampleDBError.in_file(path, "it is no regular file")
     connection = sqlite3.connect(
         uri,
         uri=True,
         timeout=timeout,
-        isolation_level=None,  # transactions begin where we say so
-        check_same_thread=False,  # the pool gives a connection to one thread at a time
+        isolation_level=None,  # transactions are begun explicitly
+        check_same_thread=False,  # the pool lends a connection to one thread at a time
     )
     try:
         if damaged:
-            # Else SQLite would refuse a file that is cut off, or has one bad entry in its schema, as a whole.
+            # Otherwise SQLite refuses the whole file if it is truncated or has one bad entry in its schema.
             connection.execute("PRAGMA writable_schema = ON")
         else:
             sqlite.harden(connection)
@@ -56,38 +67,79 @@ def connect(path: str, *, readonly: bool, timeout: float, immutable: bool = Fals
     return connection
 
 
-def _is_strange(path: str) -> bool:
-    """Whether there is a pipe, for which SQLite would wait for ever; what cannot be looked at is left to SQLite."""
+def describe_file(connection: Connection) -> dict[str, Any]:
+    """Return the fields of Stats that describe the file itself."""
+
+    def pragma(name: str) -> Any:  # noqa: ANN401 - integers and text
+        return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+    return {
+        "file_bytes": pragma("page_size") * pragma("page_count"),
+        "free_bytes": pragma("page_size") * pragma("freelist_count"),
+        "format_version": pragma("user_version"),
+        "journal_mode": pragma("journal_mode"),
+        "sqlite_version": sqlite.VERSION,
+    }
+
+
+def _open(path: str, *, readonly: bool, timeout: float, immutable: bool) -> Connection:
+    connection = connect(path, readonly=readonly, timeout=timeout, immutable=immutable)
     try:
-        return not stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - microseconds of each opening
-    except OSError:
-        return False
+        # In a transaction, because another process may create the file between two answers.
+        with sqlite.transaction(connection, "BEGIN", "ROLLBACK"):
+            version = _read_format(connection, path)
+        if version != schema.FORMAT_VERSION:
+            _write_format(connection, path, version, readonly=readonly)
+        _refuse(_find_truncation(connection, path) or schema.find_fault(connection))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
-def must_be_immutable(path: str, error: sqlite3.Error) -> bool:
-    """Whether `error` says that a closed file in WAL mode cannot have its `-shm`, as on a read-only file system."""
-    # Reading the header drops this process's POSIX locks on the file, so it is read only where nobody can write.
-    if not sqlite.lacks_shm(error):
-        return False
-    try:
-        with Path(path).open("rb") as file:
-            header = file.read(20)
-    except OSError:
-        return False
-    # A hot journal or WAL holds what the file needs to be whole, and immutable would not look at it.
-    return header[18:20] == b"\2\2" and not any(_size(path + suffix) for suffix in ("-wal", "-journal"))
+def _read_format(connection: Connection, path: str) -> int:
+    """Return the format of the file, or 0 if it is empty.
+
+    Raises:
+        NotASampleDBError: It belongs to another program.
+        NewerFormatError: A later version of this package wrote it.
+        StorageError: Its format is too old to be upgraded.
+    """
+    # Not the functions pragma_…(): a view with such a name in the file would answer instead.
+    application_id, version = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+    )
+    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
+    if application_id == version == tables == 0:
+        return 0
+    if application_id != schema.APPLICATION_ID:
+        raise NotASampleDBError.in_file(path, "another program's SQLite database")
+    if version > schema.FORMAT_VERSION:
+        raise NewerFormatError.of(path, version, schema.FORMAT_VERSION)
+    if version < schema.OLDEST_FORMAT:
+        reason = f"format {version} is from before the first release and cannot be read; add its reports to a new file"
+        raise StorageError.in_file(path, reason)
+    return int(version)
 
 
-def recognise(connection: Connection, path: str, *, readonly: bool) -> bool:
-    """Accept a file of ours, make an empty one ours, upgrade an older one, refuse others; whether it was written."""
-    # In a transaction, because another process may be creating the file between two answers.
-    connection.execute("BEGIN")
-    with ending(connection, "ROLLBACK"):
-        state = _state(connection, path)
-    if state != "current":
-        _create_or_upgrade(connection, path, state, readonly=readonly)
-    _refuse(_cut_off(connection, path) or schema.fault(connection))
-    return state != "current"
+def _write_format(connection: Connection, path: str, version: int, *, readonly: bool) -> None:
+    """Create the schema in an empty file, or upgrade an older one; wholly or not at all."""
+    if readonly:
+        if version == 0:
+            raise NotASampleDBError.in_file(path, "it is empty")
+        raise ReadOnlyError.of(path, "it has an older format; open it once for writing to upgrade it")
+    with sqlite.transaction(connection, "BEGIN IMMEDIATE", "COMMIT"):
+        # Asked again under the lock, because another process may have done it meanwhile.
+        version = _read_format(connection, path)
+        if version == 0:
+            # SQLite takes a file of a few bytes for an empty database, and would overwrite them.
+            if path != MEMORY and _size(path):
+                raise NotASampleDBError.in_file(path, "another program's file")
+            schema.create(connection)
+        elif version < schema.FORMAT_VERSION:
+            # A trigger in the file would run during the upgrade.
+            _refuse(schema.find_planted(connection))
+            schema.upgrade(connection, version)
 
 
 def _refuse(fault: str) -> None:
@@ -95,69 +147,46 @@ def _refuse(fault: str) -> None:
         raise CorruptFileError.of(fault, "the file as a whole")
 
 
-def _state(connection: Connection, path: str) -> str:
-    """`empty`, `older` or `current`; an error for a file that is neither ours nor empty."""
-    # Not the functions pragma_…(): a view of that name, planted in the file, would answer for them.
-    application_id, version = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-    )
-    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
-    if application_id == version == tables == 0:
-        return "empty"
-    if application_id != schema.APPLICATION_ID:
-        raise sqlite.not_ours_error(path, "another program's SQLite database")
-    if version > schema.FORMAT_VERSION:
-        raise NewerFormatError(
-            f"{path} has format {version}; this sampledb reads up to {schema.FORMAT_VERSION}. Upgrade it.",
-            {"path": path, "found": version, "supported": schema.FORMAT_VERSION},
-        )
-    return "current" if version == schema.FORMAT_VERSION else "older"
+def _find_truncation(connection: Connection, path: str) -> str:
+    """Return what is wrong with the size of a file, or `""`.
 
-
-def _create_or_upgrade(connection: Connection, path: str, state: str, *, readonly: bool) -> None:
-    if readonly:
-        if state == "empty":
-            raise sqlite.not_ours_error(path, "it is empty")
-        raise sqlite.read_only_error(path, "it has an older format, and must be opened for writing once")
-    # Asked again under the lock: another process may be creating the same file.
-    connection.execute("BEGIN IMMEDIATE")
-    with ending(connection, "COMMIT"):
-        state = _state(connection, path)
-        # SQLite takes a file of a few bytes for an empty database, and would write over them.
-        if state == "empty" and path != MEMORY and _size(path):
-            raise sqlite.not_ours_error(path, "another program's file")
-        if state != "current":
-            # A trigger of a stranger's would see the migration.
-            _refuse(schema.planted(connection))
-            schema.migrate(connection)
-
-
-def _cut_off(connection: Connection, path: str) -> str:
-    """SQLite notices missing pages by itself, but takes what is missing of the last one for zeros."""
+    SQLite notices missing pages itself, but reads the missing part of the last page as zeros.
+    """
     if path == MEMORY or _size(path + "-wal"):
         return ""
     ((page_size,),) = connection.execute("PRAGMA page_size")
     return "the last page is cut off" if _size(path) % page_size else ""
 
 
+def _must_be_immutable(path: str, error: sqlite3.Error) -> bool:
+    """Return whether a closed WAL file failed to open for lack of its `-shm`, as on read-only media."""
+    # Closing the file after reading its header drops this process's POSIX locks on it, so it is read only
+    # where nobody can write.
+    if not sqlite.may_lack_shm(error):
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            header = file.read(20)
+    except OSError:
+        return False
+    # A hot journal or WAL is part of the file's content, and SQLite ignores it with immutable=1.
+    return header[18:20] == b"\2\2" and not any(_size(path + suffix) for suffix in ("-wal", "-journal"))
+
+
+def _is_special(path: str) -> bool:
+    """Return whether `path` is a pipe, a device or a folder. SQLite would wait for a pipe forever."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - microseconds of each opening
+    except OSError:
+        # SQLite's own error says more.
+        return False
+
+
 def _size(path: str) -> int:
-    """Bytes; 0 for a file that is not there, or was removed this moment."""
+    """Return the bytes of a file, or 0 if there is none. It may disappear at any time."""
     try:
         return Path(path).stat().st_size
     except FileNotFoundError:
         return 0
     except OSError as error:
-        raise StorageError.of_system(path, error) from error
-
-
-@contextmanager
-def ending(connection: Connection, end: str) -> Iterator[None]:
-    """End a transaction with `end`; on any exception, KeyboardInterrupt too, roll it back."""
-    try:
-        yield
-        connection.execute(end)
-    except BaseException:
-        # SQLite has rolled back by itself where the disk is full or fails.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+        raise StorageError.in_file(path, error.strerror or str(error)) from error

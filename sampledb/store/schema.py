@@ -1,34 +1,34 @@
-"""The schema: what is in a file, and how a file of an earlier version becomes one of this version.
+"""The schema: the tables of a file, their creation, and upgrades of older files.
 
 SQLite keeps the text of each CREATE statement, comments and all, so every file carries this documentation:
-`python -m sampledb schema FILE` prints it.
+`sampledb schema FILE` prints it.
 
 History of `user_version`:
 
-1.  Samples, tags, reports, functions, disassembly; two views.
-2.  Jobs and binaries.
-3.  Full-text search over samples and function names; look-up by MD5 and SHA-1.
+4.  Samples, tags, reports, functions, disassembly; jobs and binaries; full-text search; two views.
 
-sqlite-utils records each step in `_sqlite_migrations`, `user_version` says the same in the header, where
-opening a file finds it without a query. Never change a released step: add one.
+Formats 1 to 3 were written before the first release and cannot be read. Never change a released format: raise
+FORMAT_VERSION, change the statements, and add to UPGRADES the step that makes the same of an older file.
 """
 
-import functools
 import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable
 
-    from sqlite_utils import Database, Migrations
+    from sqlite_utils import Database
 
 # "smpl" as a big-endian integer: what `file` and PRAGMA application_id show.
 APPLICATION_ID: Final = 0x736D706C
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
+# The oldest format that can be upgraded.
+OLDEST_FORMAT: Final = 4
 
 _SAMPLES: Final = """
 CREATE TABLE samples (
-    -- One row a sample: one file, known by its SHA-256, with code analysis, media metadata, or both.
+    -- One row for each sample: a file, known by its SHA-256, with code analysis, media metadata, or both.
     -- Unknown text is '', unknown numbers are 0.
     sample_id         INTEGER PRIMARY KEY AUTOINCREMENT,  -- from 1, never used again
     sha256            TEXT    NOT NULL UNIQUE             -- lower-case hex
@@ -63,8 +63,8 @@ _SAMPLES_BY_FAMILY: Final = "CREATE INDEX samples_by_family ON samples (family)"
 
 _SAMPLE_TAGS: Final = """
 CREATE TABLE sample_tags (
-    -- The tags of each sample, in the order they were given.
-    sample_id INTEGER NOT NULL REFERENCES samples ON DELETE CASCADE,
+    -- The tags of each sample, in their order.
+    sample_id INTEGER NOT NULL REFERENCES samples (sample_id) ON DELETE CASCADE,
     position  INTEGER NOT NULL,  -- from 0
     tag       TEXT    NOT NULL,
     PRIMARY KEY (sample_id, position)
@@ -74,17 +74,17 @@ _SAMPLE_TAGS_BY_TAG: Final = "CREATE UNIQUE INDEX sample_tags_by_tag ON sample_t
 
 _REPORTS: Final = """
 CREATE TABLE reports (
-    -- The SMDA report of each analysed sample as it was given, all but its functions.
-    sample_id INTEGER PRIMARY KEY REFERENCES samples ON DELETE CASCADE,
+    -- The SMDA report of each analyzed sample, unchanged, without its functions.
+    sample_id INTEGER PRIMARY KEY REFERENCES samples (sample_id) ON DELETE CASCADE,
     checksum  INTEGER NOT NULL,  -- xxh3_64 of the blob, signed
     report    BLOB    NOT NULL   -- format byte, then the JSON object without "xcfg", zstd
 ) STRICT"""
 
 _FUNCTIONS: Final = """
 CREATE TABLE functions (
-    -- One narrow row a function; a sample's rows have consecutive ids in unsigned offset order.
+    -- One narrow row for each function; a sample's rows have consecutive ids in unsigned offset order.
     function_id      INTEGER PRIMARY KEY AUTOINCREMENT,  -- from 1, never used again
-    sample_id        INTEGER NOT NULL REFERENCES samples ON DELETE CASCADE,
+    sample_id        INTEGER NOT NULL REFERENCES samples (sample_id) ON DELETE CASCADE,
     "offset"         INTEGER NOT NULL,  -- address of the entry, unsigned 64-bit stored as signed
     name             TEXT    NOT NULL,  -- SMDA's function_name
     num_blocks       INTEGER NOT NULL,
@@ -101,9 +101,9 @@ _FUNCTIONS_BY_PIC_HASH: Final = "CREATE INDEX functions_by_pic_hash ON functions
 
 _DISASSEMBLY: Final = """
 CREATE TABLE disassembly (
-    -- The functions' dicts, several to a frame, apart from the narrow rows so that no scan reads them.
+    -- SMDA's function dicts, several in a frame, apart from the narrow rows so that no scan reads them.
     first_function_id INTEGER PRIMARY KEY  -- the frame holds this function and those that follow,
-                      REFERENCES functions ON DELETE CASCADE,  -- up to the next frame; of one sample only
+                      REFERENCES functions (function_id) ON DELETE CASCADE,  -- up to the next frame; of one sample only
     checksum          INTEGER NOT NULL,    -- xxh3_64 of the frame, signed
     frame             BLOB    NOT NULL     -- format byte, then the functions as columns, zstd
 ) STRICT"""
@@ -127,7 +127,7 @@ CREATE VIEW function_list AS
 
 _JOBS: Final = """
 CREATE TABLE jobs (
-    -- Binaries to be disassembled, and what became of them, in the order of submission.
+    -- Binaries to be disassembled, and their outcome, in the order of submission.
     job_number   INTEGER PRIMARY KEY AUTOINCREMENT,
     job_id       TEXT    NOT NULL UNIQUE,   -- 32 hex digits, random
     state        TEXT    NOT NULL CHECK (state IN ('queued', 'running', 'finished', 'failed', 'cancelled')),
@@ -135,16 +135,16 @@ CREATE TABLE jobs (
     filename     TEXT,                      -- for the report, as are family and version
     family       TEXT    NOT NULL,
     version      TEXT    NOT NULL,
-    is_dump      INTEGER NOT NULL CHECK (is_dump IN (0, 1)),  -- a memory dump: base_addr and bitness say what it is
+    is_dump      INTEGER NOT NULL CHECK (is_dump IN (0, 1)),  -- a memory dump, mapped at base_addr, of this bitness
     base_addr    INTEGER NOT NULL,          -- unsigned 64-bit stored as signed
     bitness      INTEGER NOT NULL CHECK (bitness IN (32, 64)),
     username     TEXT    NOT NULL,          -- who submitted it
     keep_binary  INTEGER NOT NULL CHECK (keep_binary IN (0, 1)),
     attempts     INTEGER NOT NULL CHECK (attempts >= 0),
     runner       TEXT,                      -- who runs it: host/process/random
-    lease_until  REAL,                      -- Unix seconds; a runner that lives moves it on
-    sample_id    INTEGER REFERENCES samples ON DELETE SET NULL,  -- what came of it
-    error        TEXT,                      -- why it failed, a JSON object
+    lease_until  REAL,                      -- Unix seconds; the runner renews it
+    sample_id    INTEGER REFERENCES samples (sample_id) ON DELETE SET NULL,  -- the result
+    error        TEXT,                      -- the reason of a failure, a JSON object
     submitted_at TEXT    NOT NULL,          -- ISO 8601, UTC, to the microsecond
     started_at   TEXT,                      -- of the last attempt
     finished_at  TEXT,
@@ -152,7 +152,7 @@ CREATE TABLE jobs (
     CHECK ((state IN ('finished', 'failed', 'cancelled')) = (finished_at IS NOT NULL))
 ) STRICT"""
 
-# One unfinished job a binary; and those are found without reading the past.
+# At most one unfinished job for each binary; and these are found without reading finished ones.
 _JOBS_UNFINISHED: Final = """
 CREATE UNIQUE INDEX jobs_unfinished ON jobs (sha256) WHERE state IN ('queued', 'running')"""
 
@@ -160,7 +160,7 @@ _JOBS_BY_SAMPLE: Final = "CREATE INDEX jobs_by_sample ON jobs (sample_id) WHERE 
 
 _BINARIES: Final = """
 CREATE TABLE binaries (
-    -- The files of unfinished jobs, and those that were to be kept.
+    -- The files of unfinished jobs, and those submitted with keep_binary.
     binary_id INTEGER PRIMARY KEY,
     sha256    TEXT    NOT NULL UNIQUE,
     is_kept   INTEGER NOT NULL CHECK (is_kept IN (0, 1)),
@@ -176,52 +176,61 @@ _FUNCTIONS_BY_NAME: Final = "CREATE INDEX functions_by_name ON functions (name) 
 
 _SAMPLE_TEXTS: Final = """
 CREATE VIEW sample_texts AS
-    -- What sample_search knows of each sample.
+    -- The text of each sample in sample_search.
     SELECT sample_id, name, family, version, component,
            coalesce((SELECT group_concat(tag, char(31)) FROM sample_tags
                      WHERE sample_tags.sample_id = samples.sample_id), '') AS tags,
            coalesce(notes, '') AS notes
     FROM samples"""
 
-# Trigrams find what stands inside of names, which words would not: `crypt` in `aes_encrypt_block`. Their positions
-# (detail=full) would double the index, and do not order better than a look at the names themselves; sizes
-# (columnsize) are for a ranking that is not used. Neither table keeps the text, which stands in the rows.
+# Trigrams find parts of names, which words would not: `crypt` in `aes_encrypt_block`. Positions (detail=full) would
+# double the index, and rank no better than the names themselves; sizes (columnsize) serve a ranking that is not
+# used. Neither table stores the text, which is in the rows.
 _SAMPLE_SEARCH: Final = """
 CREATE VIRTUAL TABLE sample_search
-    -- Finds samples by what sample_texts has of them; rowid is the sample_id. In SQL of yours, MATCH takes terms
-    -- of three characters only ('"cry" AND "ryp"'), LIKE finds nothing, and the columns are NULL.
+    -- Finds samples by the text in sample_texts; rowid is the sample_id. In your own SQL, MATCH takes only terms of
+    -- three characters ('"cry" AND "ryp"'), LIKE finds nothing, and the columns are NULL.
     USING fts5(name, family, version, component, tags, notes,
                content='', detail=none, columnsize=0, tokenize='trigram')"""
 
 _FUNCTION_SEARCH: Final = """
 CREATE VIRTUAL TABLE function_search
-    -- Finds function names by the first 1,000 characters; rowid is the lowest function_id that has the name, and
-    -- functions_by_name knows the others: most names stand in many samples. As for sample_search, in SQL of yours.
+    -- Finds function names by their first 1,000 characters; rowid is the lowest function_id with the name, and
+    -- functions_by_name has the others: most names are in many samples. In your own SQL, use it like sample_search.
     USING fts5(name, content='', detail=none, columnsize=0, tokenize='trigram')"""
 
-_STORE: Final = (
-    _SAMPLES,
-    _SAMPLES_BY_FAMILY,
-    _SAMPLE_TAGS,
-    _SAMPLE_TAGS_BY_TAG,
-    _REPORTS,
-    _FUNCTIONS,
-    _FUNCTIONS_BY_OFFSET,
-    _FUNCTIONS_BY_PIC_HASH,
-    _DISASSEMBLY,
-    _SAMPLE_LIST,
-    _FUNCTION_LIST,
+# In the order of creation.
+STATEMENTS: Final = tuple(
+    statement.strip()
+    for statement in (
+        _SAMPLES,
+        _SAMPLES_BY_FAMILY,
+        _SAMPLES_BY_MD5,
+        _SAMPLES_BY_SHA1,
+        _SAMPLE_TAGS,
+        _SAMPLE_TAGS_BY_TAG,
+        _REPORTS,
+        _FUNCTIONS,
+        _FUNCTIONS_BY_OFFSET,
+        _FUNCTIONS_BY_PIC_HASH,
+        _FUNCTIONS_BY_NAME,
+        _DISASSEMBLY,
+        _SAMPLE_LIST,
+        _FUNCTION_LIST,
+        _JOBS,
+        _JOBS_UNFINISHED,
+        _JOBS_BY_SAMPLE,
+        _BINARIES,
+        _SAMPLE_TEXTS,
+        _SAMPLE_SEARCH,
+        _FUNCTION_SEARCH,
+    )
 )
-_QUEUE: Final = (_JOBS, _JOBS_UNFINISHED, _JOBS_BY_SAMPLE, _BINARIES)
-_SEARCH: Final = (
-    _SAMPLES_BY_MD5,
-    _SAMPLES_BY_SHA1,
-    _FUNCTIONS_BY_NAME,
-    _SAMPLE_TEXTS,
-    _SAMPLE_SEARCH,
-    _FUNCTION_SEARCH,
-)
-_ALL: Final = _STORE + _QUEUE + _SEARCH
+
+# The step to each format from the one before it.
+UPGRADES: Final[dict[int, "Callable[[Database], None]"]] = {}
+# Statements of older formats that a later one replaced; without them, an older file would seem tampered with.
+FORMER_STATEMENTS: Final[tuple[str, ...]] = ()
 
 _COMMENT_OR_QUOTED: Final = re.compile(r"""--[^\n]*|/\*.*?(?:\*/|\Z)|'[^']*'|"[^"]*"|`[^`]*`|\[[^\]]*\]""", re.DOTALL)
 # Keywords, which SQLite takes for nothing else unless they are quoted.
@@ -230,81 +239,60 @@ _COLUMN: Final = r"\s*\w+(?:\s+COLLATE\s+\w+)?(?:\s+(?:ASC|DESC))?\s*"
 _INDEX_OF_COLUMNS: Final = re.compile(
     rf"CREATE (?:UNIQUE )?INDEX \w+\s+ON\s+\w+\s*\({_COLUMN}(?:,{_COLUMN})*\)\s*", re.IGNORECASE
 )
-# Names that SQLite, FTS5 and sqlite-utils read tables by.
-_RESERVED: Final = re.compile(r"_?sqlite_|(?:sample|function)_search", re.IGNORECASE)
-
-_FILL_SEARCH: Final = (
-    "INSERT INTO sample_search (rowid, name, family, version, component, tags, notes) SELECT * FROM sample_texts",
-    """
-    INSERT INTO function_search (rowid, name)
-    SELECT min(function_id), substr(name, 1, 1000)
-    FROM functions
-    WHERE name <> ''
-    GROUP BY name""",
-)
+# SQLite and FTS5 read tables by these names.
+_RESERVED: Final = re.compile(r"sqlite_|(?:sample|function)_search", re.IGNORECASE)
 
 
-@functools.cache
-def _migrations() -> "Migrations":
-    # sqlite_utils takes longer to import than this whole package, and only files that change need it.
-    from sqlite_utils import Migrations  # noqa: PLC0415
-
-    migrations = Migrations("sampledb")
-
-    @migrations(name="1_store")
-    def _store(db: "Database") -> None:
-        for statement in _STORE:
-            db.execute(statement.strip())
-
-    @migrations(name="2_queue")
-    def _queue(db: "Database") -> None:
-        for statement in _QUEUE:
-            db.execute(statement.strip())
-
-    @migrations(name="3_search")
-    def _search(db: "Database") -> None:
-        for statement in _SEARCH + _FILL_SEARCH:
-            db.execute(statement.strip())
-
-    return migrations
+def create(connection: "sqlite3.Connection") -> None:
+    """Create the schema in an empty file, inside the caller's transaction."""
+    # Plain SQL: importing sqlite_utils takes fifty times as long.
+    for statement in STATEMENTS:
+        connection.execute(statement)
+    _stamp(connection)
 
 
-def migrate(connection: "sqlite3.Connection") -> None:
-    """Bring an empty or older file to this version, inside the transaction that the caller has begun."""
-    from sqlite_utils import Database  # noqa: PLC0415
+def upgrade(connection: "sqlite3.Connection", version: int) -> None:
+    """Bring a file of format `version` to FORMAT_VERSION, inside the caller's transaction."""
+    from sqlite_utils import Database  # noqa: PLC0415 - see create()
 
-    # Plugins would run strangers' code on our connection.
-    _migrations().apply(Database(connection, execute_plugins=False))
+    # Plugins would run foreign code on this connection; recursive triggers would stay enabled for it.
+    database = Database(connection, execute_plugins=False, recursive_triggers=False)
+    for step in range(version + 1, FORMAT_VERSION + 1):
+        UPGRADES[step](database)
+    _stamp(connection)
+
+
+def _stamp(connection: "sqlite3.Connection") -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
 
 
-def fault(connection: "sqlite3.Connection") -> str:
-    """What is wrong with the schema of a file that says it is of this version; `""` when nothing is."""
+def find_fault(connection: "sqlite3.Connection") -> str:
+    """Return what is wrong with the schema of a file that claims FORMAT_VERSION, or `""`."""
     found = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_schema")}
-    changed = next((statement for statement in _ALL if statement.strip() not in found), None)
+    changed = next((statement for statement in STATEMENTS if statement not in found), None)
     if changed is not None:
         return f"{' '.join(changed.split()[:3])} is missing or altered"
-    return planted(connection)
+    return find_planted(connection)
 
 
-def planted(connection: "sqlite3.Connection") -> str:
-    """What others added to the schema of a file, of any version, that would run their SQL; `""` for nothing.
+def find_planted(connection: "sqlite3.Connection") -> str:
+    """Return what others added to the schema that would run their SQL, or `""`.
 
-    Their tables, their views and indexes of columns of their tables do no harm: only who names them uses them.
-    Triggers, CHECK constraints, generated columns, indexes of expressions, and what takes the place of a table of
-    SQLite's would run in our transactions and in `check()`, for as long as their author likes.
+    Tables of others do no harm, nor do views and indexes of columns: only SQL that names them uses them. Triggers,
+    CHECK constraints, generated columns, indexes of expressions, and replacements of SQLite's own tables would run in
+    this package's transactions and in `check()`, for as long as their author likes.
     """
-    own = {statement.strip() for statement in _ALL}
     rows = connection.execute("SELECT type, name, sql FROM sqlite_schema")
-    strange = next((row for row in rows if row[2] not in own and not _is_harmless(*row)), None)
-    return "" if strange is None else f"{strange[0]} {strange[1]} was added, which could run SQL of its author's"
+    own = STATEMENTS + FORMER_STATEMENTS
+    planted = next((row for row in rows if row[2] not in own and not _is_harmless(*row)), None)
+    return "" if planted is None else f"{planted[0]} {planted[1]} was added, which could run SQL of its author's"
 
 
 def _is_harmless(kind: object, name: object, sql: object) -> bool:
     if sql is None:
         return True  # the index of a UNIQUE or PRIMARY KEY
-    # SQLite reads what stands here as text, whatever type it has; a BLOB would look like none of these.
+    # SQLite reads these columns as text, whatever type they have; a BLOB would match no pattern below.
     if not (isinstance(kind, str) and isinstance(name, str) and isinstance(sql, str)):
         return False
     tokens = _COMMENT_OR_QUOTED.sub(lambda found: " " if found[0][0] in "-/" else "quoted", sql)

@@ -30,7 +30,7 @@ from sampledb import (
 from sampledb.store.connection import Connections
 from sampledb.store.tables import jobs
 from tests import binaries
-from tests.raw import downgrade, raw
+from tests.raw import raw
 from tests.strategies import function, report
 from tests.workers.processes import HANGS, children_of, linux, until
 
@@ -633,14 +633,6 @@ def test_a_lease_is_renewed_while_the_work_goes_on(db: SampleDB, monkeypatch: py
 
 
 # The file
-
-
-def test_a_file_of_the_first_version_gets_a_queue(tmp_path: Path) -> None:
-    path = tmp_path / "old.sampledb"
-    sampledb.open(path).close()
-    downgrade(path, 1)
-    with sampledb.open(path) as db:
-        assert db.analyze(SMALL).num_functions
 
 
 def test_without_smda_binaries_are_queued_but_not_run(tmp_path: Path) -> None:

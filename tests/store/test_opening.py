@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database
 
 import sampledb
 from sampledb import (
@@ -22,7 +23,7 @@ from sampledb import (
     StorageError,
 )
 from sampledb.store import schema, sqlite
-from tests.raw import downgrade, raw
+from tests.raw import NEXT_FORMAT, raw, register_next_format
 from tests.strategies import report
 
 
@@ -53,11 +54,6 @@ def test_a_file_says_what_it_is(path: Path) -> None:
     with raw(path) as connection:
         assert connection.execute("PRAGMA application_id").fetchone() == (schema.APPLICATION_ID,)
         assert connection.execute("PRAGMA user_version").fetchone() == (schema.FORMAT_VERSION,)
-        assert connection.execute("SELECT name, migration_set FROM _sqlite_migrations").fetchall() == [
-            ("1_store", "sampledb"),
-            ("2_queue", "sampledb"),
-            ("3_search", "sampledb"),
-        ]
 
 
 def test_any_sqlite_shows_something_readable(path: Path) -> None:
@@ -131,16 +127,6 @@ def test_odd_names_are_just_names(tmp_path: Path) -> None:
         with sampledb.open(tmp_path / name) as db:
             db.add_sample(report())
         assert (tmp_path / name).is_file()
-
-
-def test_an_older_format_is_upgraded_but_not_by_a_reader(path: Path) -> None:
-    with raw(path) as connection:
-        connection.execute("PRAGMA user_version = 0")
-    with pytest.raises(ReadOnlyError, match="older format"):
-        sampledb.open(path, readonly=True)
-    with sampledb.open(path) as db:
-        assert db.stats().format_version == schema.FORMAT_VERSION
-        assert db.get_function(1, 1).offset == 4096
 
 
 def test_a_closed_handle_says_so(path: Path) -> None:
@@ -228,16 +214,63 @@ def test_compact_gives_back_the_space_of_what_was_deleted(filled_path: Path, tmp
     assert path.stat().st_size < filled_path.stat().st_size / 2
 
 
-@pytest.mark.parametrize("version", range(1, schema.FORMAT_VERSION))
-def test_a_file_of_an_earlier_version_is_upgraded(path: Path, version: int) -> None:
+# Formats
+
+
+@pytest.mark.parametrize("version", range(schema.OLDEST_FORMAT))
+def test_a_format_from_before_the_first_release_is_refused_with_what_to_do(path: Path, version: int) -> None:
+    with raw(path) as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+    before = path.read_bytes()
+    for readonly in (False, True):
+        with pytest.raises(StorageError, match=f"format {version} is from before .* add its reports to a new file"):
+            sampledb.open(path, readonly=readonly)
+    assert path.read_bytes() == before
+
+
+def with_reviews(database: Database) -> None:
+    """What a later version might want: another column, which changes a CREATE statement, and another table."""
+    database.table("samples").add_column("reviewed", int, not_null_default=0)
+    database.table("reviews").create({"review_id": int, "sample_id": int, "text": str}, pk="review_id")
+    database.table("reviews").insert({"sample_id": 1, "text": "upgraded"})
+
+
+def test_an_older_format_is_upgraded_but_not_by_a_reader(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with sampledb.open(path) as db:
-        report, samples = db.get_report(1), db.list_samples()
-    downgrade(path, version)
+        stored, samples = db.get_report(1), db.list_samples()
+    register_next_format(monkeypatch, with_reviews)
     with pytest.raises(ReadOnlyError, match="older format"):
         sampledb.open(path, readonly=True)
     with sampledb.open(path) as db:
-        assert (db.get_report(1), db.list_samples()) == (report, samples)
-        assert db.stats().format_version == schema.FORMAT_VERSION
+        assert db.stats().format_version == NEXT_FORMAT
+        assert (db.get_report(1), db.list_samples()) == (stored, samples)
+        assert db.query("SELECT text, reviewed FROM reviews JOIN samples USING (sample_id)") == [
+            {"text": "upgraded", "reviewed": 0}
+        ]
+        assert db.add_sample(report(seed="new")).sample_id == 2
         assert db.check(deep=True) == []
     with sampledb.open(path, readonly=True) as db:
-        assert db.list_samples() == samples
+        assert len(db.list_samples()) == 2
+
+
+def test_an_upgrade_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = path.read_bytes()
+
+    def fail(database: Database) -> None:
+        if database["samples"].count:
+            with_reviews(database)
+            database.execute("INSERT INTO reviews (review_id) VALUES (1)")
+
+    register_next_format(monkeypatch, fail)
+    with pytest.raises(StorageError, match="UNIQUE"):
+        sampledb.open(path)
+    assert path.read_bytes() == before
+    monkeypatch.undo()
+    with sampledb.open(path) as db:
+        assert db.get_sample(1).num_functions == 1
+
+
+def test_a_new_file_needs_no_library_for_upgrades(tmp_path: Path) -> None:
+    program = "import sys, sampledb; sampledb.open(sys.argv[1]).close(); print('sqlite_utils' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "new"], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"

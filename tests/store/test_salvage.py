@@ -8,7 +8,7 @@ import pytest
 
 import sampledb
 from sampledb import InvalidInputError, NotASampleDBError, SampleDB, SampleDBError
-from tests.raw import downgrade, raw
+from tests.raw import raw
 from tests.store.test_check import FAULTS
 from tests.strategies import function, report
 
@@ -41,17 +41,12 @@ def contents(path: Path) -> dict[str, object]:
         return {table: db.query(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables}  # noqa: S608
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
-def test_nothing_is_lost_of_a_whole_file_of_any_version(damaged: Path, version: int) -> None:
-    if version < 3:
-        downgrade(damaged, version)
+def test_nothing_is_lost_of_a_whole_file(damaged: Path) -> None:
     before = damaged.read_bytes()
     db, lost = salvaged(damaged)
     db.close()
     assert lost == []
     assert damaged.read_bytes() == before
-    with sampledb.open(damaged):
-        pass  # upgrades it
     assert contents(Path(db.path)) == contents(damaged)
 
 

@@ -210,7 +210,7 @@ def test_a_safe_sqlite_uses_wal_and_readers_never_wait(path: Path) -> None:
     ],
 )  # fmt: skip
 def test_wal_is_used_where_its_bug_is_fixed(version: tuple[int, ...], safe: bool) -> None:
-    assert sqlite.wal_is_safe(version) is safe
+    assert sqlite.is_wal_safe(version) is safe
 
 
 @pytest.mark.skipif(not sqlite.WAL_IS_SAFE, reason="there is only one SQLite here")

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import sampledb
+import sampledb.store.journal
 from sampledb import ReadOnlyError, SampleDB, SampleDBError, StorageError
-from sampledb.store import connection
 from sampledb.workers import packer as packing
 from tests.torture import strace
 from tests.torture.operations import ALL, COPY, PROBE, STORE, Operation, contents, copied
@@ -125,7 +125,7 @@ def problems(folder: Path, allowed: list[Contents], *, is_new: bool, may_stay: t
         with sampledb.open(folder / STORE, readonly=True) as db:
             yield from _differences(db, allowed)
     except ReadOnlyError:
-        # It has an older format, or a journal: it must be opened for writing first.
+        # It has a journal: it must be opened for writing first.
         pass
     except StorageError as error:
         if not is_new:
@@ -194,7 +194,7 @@ class Bench:
         before = self._folder / f"before {name}"
         before.mkdir()
         ALL[name].prepare(before)
-        # Opening to look may change a file: one that is not whole, or of an older format.
+        # Opening to look may change a file that is not whole.
         with sampledb.open(copied(before, self._folder / "look") / STORE) as db:
             states = [contents(db)]
         with sampledb.open(copied(before, self._folder / "alone") / STORE) as db:
@@ -269,7 +269,7 @@ def serve(journal: str, folder: Path) -> None:
     """Run cases until there are no more."""
     # A report that takes long to pack is packed by other processes, which would make each run another.
     vars(packing)["_PATIENCE"] = float("inf")
-    vars(connection)["WAL_IS_SAFE"] = journal == "wal"
+    vars(sampledb.store.journal)["WAL_IS_SAFE"] = journal == "wal"
     bench = Bench(folder)
     for line in sys.stdin:
         case = json.loads(line)

@@ -12,8 +12,6 @@ import msgspec
 
 import sampledb
 from sampledb import SampleDB
-from sampledb.store import schema
-from tests.raw import downgrade
 from tests.strategies import function, report
 
 STORE = "one.sampledb"
@@ -70,14 +68,6 @@ def store(folder: Path) -> None:
         db.add_media(sha256="a" * 64, name="clip.mp4", notes="a clip")
         db.submit_binary(_BINARY, filename="queued.exe", keep_binary=True)
         db.delete_sample(1)
-
-
-def _older(version: int) -> Prepare:
-    def prepare(folder: Path) -> None:
-        store(folder)
-        downgrade(folder / STORE, version)
-
-    return prepare
 
 
 def _left_behind(folder: Path) -> None:
@@ -209,7 +199,6 @@ OPERATIONS = {
     "several with checkpoints": Operation(_with_checkpoints, store),
     "recover": Operation(_open_only, _left_behind),
     "recover and add": Operation(_add, _left_behind),
-    **{f"upgrade from {each}": Operation(_open_only, _older(each)) for each in range(1, schema.FORMAT_VERSION)},
 }
 
 # Not among them, because it must fail.

@@ -1,18 +1,18 @@
-"""Backup: a copy of the database at one moment, made while the file is in use."""
+"""Backup: copy the file while it is in use."""
 
 from pathlib import Path
 
 from sampledb.errors import StorageError
 from sampledb.files import new_file
 from sampledb.limits import MEMORY
-from sampledb.store.connection import Connection, Connections
-from sampledb.store.sqlite import sqlite3
+from sampledb.store.connection import Connections
+from sampledb.store.sqlite import Connection, sqlite3
 
 
 def backup(connections: Connections, path: str) -> None:
-    """Copy the database, as it is at one moment, to a new file."""
+    """Copy the database to a new file, in the state of one moment."""
     with new_file(path) as partial:
-        # Inside a transaction, or the copy would wait for a writer without end.
+        # A SELECT inside a transaction takes the lock first; the copy itself would wait for a writer without end.
         with connections.snapshot() as connection:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             try:
@@ -20,7 +20,7 @@ def backup(connections: Connections, path: str) -> None:
             except sqlite3.Error as error:
                 raise StorageError.not_written(str(partial), error) from error
         if connections.path != MEMORY:
-            # As readable as the original; a temporary file is for its owner alone.
+            # A temporary file is readable by its owner alone; the copy, by all who can read the original.
             partial.chmod(Path(connections.path).stat().st_mode & 0o777)
 
 
@@ -28,7 +28,7 @@ def _copy(connection: Connection, path: Path) -> None:
     copy = sqlite3.connect(path, isolation_level=None)
     try:
         connection.backup(copy)
-        # The copy of a file in WAL mode says so in its header, and would be of no use on read-only media.
+        # The copy of a WAL file is in WAL mode too, which read-only media would not allow.
         copy.execute("PRAGMA journal_mode = DELETE")
     finally:
         copy.close()

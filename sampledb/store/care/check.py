@@ -1,4 +1,4 @@
-"""What `check()` looks at: SQLite's own structure, what the tables say of each other, and every stored blob."""
+"""Check: SQLite's own structure, agreement of the tables, and every stored blob."""
 
 from collections.abc import Callable, Iterator
 from itertools import groupby
@@ -6,10 +6,12 @@ from operator import itemgetter
 from typing import Final
 
 from sampledb.errors import CorruptFileError, SampleDBError, StorageError
+from sampledb.format import codec
 from sampledb.format.report import join_report
 from sampledb.model import Problem
-from sampledb.store.connection import Connection, Connections
-from sampledb.store.tables import functions, jobs, samples, search
+from sampledb.store.connection import Connections
+from sampledb.store.sqlite import Connection
+from sampledb.store.tables import functions, jobs, reports, search
 
 _COUNTS: Final = """
 SELECT samples.sample_id, samples.num_functions, samples.first_function_id,
@@ -44,7 +46,7 @@ SELECT job_id
 FROM jobs
 WHERE state IN ('queued', 'running') AND sha256 NOT IN (SELECT sha256 FROM binaries)"""
 
-_BINARIES_FOR_NOTHING: Final = """
+_BINARIES_WITHOUT_JOB: Final = """
 SELECT sha256
 FROM binaries
 WHERE NOT is_kept AND sha256 NOT IN (SELECT sha256 FROM jobs WHERE state IN ('queued', 'running'))"""
@@ -57,15 +59,30 @@ SELECT 'functions' WHERE (SELECT max(function_id) FROM functions)
     > coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'functions'), 0)"""
 
 
-def run(connections: Connections, *, deep: bool) -> list[Problem]:
-    """All problems found; each part is looked at even where another is damaged."""
-    parts = [_pages, _foreign_keys, _counts, _order, _blobs_are_there, _json, _id_counters, _queue]
+def find_problems(connections: Connections, *, deep: bool) -> list[Problem]:
+    """Return all problems found; damage in one part does not end the check of the others."""
+    parts = {
+        "pages": _pages,
+        "foreign keys": _foreign_keys,
+        "counts": _counts,
+        "order": _order,
+        "blobs": _blobs_are_there,
+        "JSON": _json,
+        "id counters": _id_counters,
+        "queue": _queue,
+    }
     if deep:
-        parts += [_reports, _disassembly, _binaries, _search]
-    return [problem for part in parts for problem in _found(connections, part)]
+        parts |= {
+            "reports": _reports,
+            "disassembly": _disassembly,
+            "binaries": jobs.find_damage,
+            "search": search.find_differences,
+        }
+    return [problem for name, part in parts.items() for problem in _run(connections, name, part)]
 
 
-def _found(connections: Connections, part: Callable[[Connection], Iterator[Problem]]) -> list[Problem]:
+def _run(connections: Connections, name: str, part: Callable[[Connection], Iterator[Problem]]) -> list[Problem]:
+    """Return the problems that a part finds, each part in a transaction of its own."""
     problems: list[Problem] = []
     try:
         with connections.snapshot() as connection:
@@ -73,9 +90,9 @@ def _found(connections: Connections, part: Callable[[Connection], Iterator[Probl
     except CorruptFileError as error:
         problems.append(Problem(str(error.details["what"]), str(error.details["where"])))
     except StorageError as error:
-        problems.append(Problem(f"SQLite cannot read it: {error.details['reason']}", part.__name__.strip("_")))
+        problems.append(Problem(f"SQLite cannot read it: {error.details['reason']}", name))
     except (TypeError, ValueError, ArithmeticError) as error:
-        problems.append(Problem(f"a value of an impossible kind: {error}", part.__name__.strip("_")))
+        problems.append(Problem(f"a value of an impossible kind: {error}", name))
     return problems
 
 
@@ -106,7 +123,7 @@ def _order(connection: Connection) -> Iterator[Problem]:
     for sample_id, rows in groupby(connection.execute(_OFFSETS), key=itemgetter(0)):
         before = -1
         for _, function_id, offset in rows:
-            offset &= 0xFFFFFFFFFFFFFFFF  # noqa: PLW2901
+            offset &= codec.MASK  # noqa: PLW2901
             if offset <= before:
                 where = f"functions, function_id {function_id}"
                 yield Problem("the function is not in offset order", where, sample_id)
@@ -133,20 +150,16 @@ def _id_counters(connection: Connection) -> Iterator[Problem]:
 
 def _queue(connection: Connection) -> Iterator[Problem]:
     for (job_id,) in connection.execute(_JOBS_WITHOUT_BINARY):
-        yield Problem("the binary that is to be disassembled is missing", f"jobs, job_id {job_id}")
-    for (sha256,) in connection.execute(_BINARIES_FOR_NOTHING):
-        yield Problem("nobody waits for the binary, and it was not to be kept", f"binaries, sha256 {sha256}")
-
-
-def _analyses(connection: Connection) -> list[tuple[int, str, int, int]]:
-    return connection.execute(_ANALYSES).fetchall()
+        yield Problem("the binary of an unfinished job is missing", f"jobs, job_id {job_id}")
+    for (sha256,) in connection.execute(_BINARIES_WITHOUT_JOB):
+        yield Problem("the binary has no job, and was not submitted with keep_binary", f"binaries, sha256 {sha256}")
 
 
 def _reports(connection: Connection) -> Iterator[Problem]:
-    for sample_id, sha256, *_ in _analyses(connection):
+    for sample_id, sha256, *_ in connection.execute(_ANALYSES).fetchall():
         where = f"reports, sample_id {sample_id}"
         try:
-            header = join_report(samples.report_header(connection, sample_id), ())
+            header = join_report(reports.get_header(connection, sample_id), ())
         except SampleDBError as error:
             yield Problem(str(error.details.get("what", error)), where, sample_id)
             continue
@@ -155,17 +168,9 @@ def _reports(connection: Connection) -> Iterator[Problem]:
 
 
 def _disassembly(connection: Connection) -> Iterator[Problem]:
-    for sample_id, _, first, count in _analyses(connection):
+    for sample_id, _, first, count in connection.execute(_ANALYSES).fetchall():
         try:
-            yield from functions.differences(connection, first, first + count - 1)
+            yield from functions.find_differences(connection, first, first + count - 1)
         except SampleDBError as error:
             where = str(error.details.get("where", "disassembly"))
             yield Problem(str(error.details.get("what", error)), where, sample_id)
-
-
-def _binaries(connection: Connection) -> Iterator[Problem]:
-    return jobs.damaged(connection)
-
-
-def _search(connection: Connection) -> Iterator[Problem]:
-    return search.differences(connection)

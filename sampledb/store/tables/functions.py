@@ -16,8 +16,7 @@ from sampledb.format import frame as frames
 from sampledb.format.codec import MASK
 from sampledb.format.xcfg import FunctionRow, block_range, derived_row
 from sampledb.model import Function, Problem
-from sampledb.store.connection import Connection
-from sampledb.store.sqlite import sqlite3
+from sampledb.store.sqlite import Connection, sqlite3
 from sampledb.store.tables import search
 
 _FIELDS: Final = [field for field in Function.__struct_fields__ if field != "disassembly"]
@@ -42,7 +41,7 @@ _INSERT: Final = f"""
 INSERT INTO functions (function_id, sample_id, {_STORED})
 VALUES (?, ?, {", ".join("?" * len(FunctionRow.__struct_fields__))})"""  # noqa: S608
 
-# What compact() holds in one transaction: a few megabytes, some seconds of work.
+# Frames that compact() writes in one transaction: a few megabytes, some seconds of work.
 _FRAMES_AT_ONCE: Final = 256
 _SOME_FRAMES: Final = """
 SELECT first_function_id, checksum, frame
@@ -51,8 +50,8 @@ WHERE first_function_id > ?
 ORDER BY first_function_id
 LIMIT ?"""
 
-# Addresses are compared as the signed integers they are stored as; where only one of the two has the top bit, as
-# floats, with room for their rounding. The largest distance stands for all that are larger.
+# Addresses are compared as the signed integers that are stored; if only one of the two has the top bit, as floats,
+# with room for their rounding. The largest distance stands for all that are larger.
 _AROUND: Final = """
 SELECT function_id, sample_id, "offset"
 FROM functions
@@ -69,13 +68,13 @@ WHERE function_id BETWEEN :first AND :last
 def select(
     connection: Connection, first: int, last: int, *, limit: int = -1, disassembly: bool = False
 ) -> list[Function]:
-    """The functions with ids from `first` to `last`, both inclusive, in id order; at most `limit` if not negative."""
-    functions = _functions(connection.execute(_RANGE, (first, last, limit)))
-    return _with_disassembly(connection, functions) if disassembly and functions else functions
+    """Return the functions from `first` to `last`, inclusive, in id order; at most `limit` unless it is negative."""
+    functions = _make_functions(connection.execute(_RANGE, (first, last, limit)))
+    return _add_disassembly(connection, functions) if disassembly and functions else functions
 
 
 def get(connection: Connection, sample_id: int, function_id: int) -> Function | None:
-    """A function of a sample with its disassembly, or `None`."""
+    """Return a function of a sample with its disassembly, or `None`."""
     if function_id > limits.MAX_ID:
         return None
     row = connection.execute(_ONE, (function_id,)).fetchone()
@@ -83,39 +82,33 @@ def get(connection: Connection, sample_id: int, function_id: int) -> Function | 
         return None
     *fields, first, checksum, frame = row
     if frame is None:
-        raise _corrupt("there is no disassembly", function_id)
-    return _decoded(first, checksum, frame, _functions([fields]))[0]
+        raise _corrupt_error("there is no disassembly", function_id)
+    return _decode(first, checksum, frame, _make_functions([fields]))[0]
 
 
-def with_pic_hash(connection: Connection, pic_hash: int) -> list[Function]:
-    """All functions with this hash, in id order."""
+def select_by_pic_hash(connection: Connection, pic_hash: int) -> list[Function]:
+    """Return all functions with this hash, in id order."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM functions WHERE pic_hash = ? ORDER BY function_id",  # noqa: S608
         (codec.signed(pic_hash),),
     )
-    return _functions(rows)
+    return _make_functions(rows)
 
 
-def containing(connection: Connection, first: int, last: int, address: int) -> Function | None:
-    """The function, of ids from `first` to `last`, that has a block around `address`, or `None`.
+def find_containing(connection: Connection, first: int, last: int, address: int) -> Function | None:
+    """Return the function, of ids from `first` to `last`, with a block that contains `address`, or `None`.
 
-    Where several share the block, it is the one whose entry is nearest below the address; functions whose
-    entries lie above come last.
+    If several functions share the block, it is the one whose entry is nearest below the address; entries above the
+    address come last.
     """
-    candidates = _candidates(connection, first, last, address)
-    for function_id, sample_id in candidates:
+    rows = connection.execute(_AROUND, {"first": first, "last": last, "address": codec.signed(address)})
+    distances = [(address - codec.unsigned(offset), function_id, sample_id) for function_id, sample_id, offset in rows]
+    distances.sort(key=lambda candidate: (candidate[0] < 0, abs(candidate[0])))
+    for _, function_id, sample_id in distances:
         function = get(connection, sample_id, function_id)
         if function is not None and _contains(function, address):
             return function
     return None
-
-
-def _candidates(connection: Connection, first: int, last: int, address: int) -> list[tuple[int, int]]:
-    """Ids of the functions, with their sample's, whose outermost addresses enclose `address`, nearest first."""
-    rows = connection.execute(_AROUND, {"first": first, "last": last, "address": codec.signed(address)})
-    distances = [(address - codec.unsigned(offset), function_id, sample_id) for function_id, sample_id, offset in rows]
-    distances.sort(key=lambda candidate: (candidate[0] < 0, abs(candidate[0])))
-    return [(function_id, sample_id) for _, function_id, sample_id in distances]
 
 
 def _contains(function: Function, address: int) -> bool:
@@ -124,65 +117,66 @@ def _contains(function: Function, address: int) -> bool:
         ranges = [block_range(block, int(key)) for key, block in blocks.items()]
         return any(start <= address < end for start, end in ranges)
     except (TypeError, ValueError, LookupError) as error:
-        raise _corrupt(f"the blocks are not SMDA's: {error}", function.function_id) from error
+        raise _corrupt_error(f"the blocks are not SMDA's: {error}", function.function_id) from error
 
 
-def disassembly_bytes(connection: Connection) -> int:
-    """Stored bytes of all frames."""
+def count_bytes(connection: Connection) -> int:
+    """Return the stored bytes of all frames."""
     ((size,),) = connection.execute("SELECT coalesce(sum(length(frame)), 0) FROM disassembly")
     return int(size)
 
 
-def differences(connection: Connection, first: int, last: int) -> Iterator[Problem]:
-    """Where the rows with ids from `first` to `last`, all of one sample, and their frames disagree."""
+def find_differences(connection: Connection, first: int, last: int) -> Iterator[Problem]:
+    """Yield a Problem for each difference between the rows of one sample and their frames."""
     expected = first
     for start, checksum, frame in connection.execute(_FRAMES, (first, last)):
         where = f"disassembly, function_id {start}"
         if start != expected:
             yield Problem(f"the frame should begin at function_id {expected}", where)
-        expected = start + _length(start, checksum, frame)
-        functions = _functions(connection.execute(_RANGE, (start, expected - 1, -1)))
+        expected = start + _read_length(start, checksum, frame)
+        functions = _make_functions(connection.execute(_RANGE, (start, expected - 1, -1)))
         stored = connection.execute(_ROWS, (start, expected - 1)).fetchall()
         if len(functions) < expected - start:
             yield Problem(f"the frame holds {expected - start} functions, but there are {len(functions)}", where)
         else:
-            whole = _decoded(start, checksum, frame, functions)
-            yield from chain.from_iterable(map(_difference, whole, stored))
+            whole = _decode(start, checksum, frame, functions)
+            yield from chain.from_iterable(map(_compare, whole, stored))
     if expected != last + 1:
         yield Problem(f"the disassembly ends before function_id {expected}", "disassembly")
 
 
-def readable(connection: Connection, first: int, last: int) -> Iterator[Function | Problem]:
-    """What can be read of functions with ids from `first` to `last`, all of one sample, and what cannot."""
+def recover(connection: Connection, first: int, last: int) -> Iterator[Function | Problem]:
+    """Yield the readable functions of one sample, and a Problem for each other."""
     function_id = first
     while function_id <= last:
         try:
-            found = _frame_at(connection, function_id)
+            found = _read_frame(connection, function_id)
             yield from found
             function_id += len(found)
         except (CorruptFileError, sqlite3.Error) as error:
-            # Frames begin somewhere behind a damaged one; each id is asked.
-            yield Problem(f"a function cannot be read: {error}", f"functions, function_id {function_id}")
+            # After a damaged frame, the next may begin at any id.
+            what = error.details["what"] if isinstance(error, CorruptFileError) else error
+            yield Problem(f"a function cannot be read: {what}", f"functions, function_id {function_id}")
             function_id += 1
 
 
-def _frame_at(connection: Connection, first: int) -> list[Function]:
-    """The functions of the frame that begins with this id."""
+def _read_frame(connection: Connection, first: int) -> list[Function]:
+    """Return the functions of the frame that begins with this id."""
     row = connection.execute("SELECT checksum, frame FROM disassembly WHERE first_function_id = ?", (first,)).fetchone()
     if row is None:
-        raise _corrupt("there is no frame", first)
+        raise _corrupt_error("there is no frame", first)
     checksum, frame = row
-    length = _length(first, checksum, frame)
-    functions = _functions(connection.execute(_RANGE, (first, first + length - 1, -1)))
+    length = _read_length(first, checksum, frame)
+    functions = _make_functions(connection.execute(_RANGE, (first, first + length - 1, -1)))
     if len(functions) < length:
-        raise _corrupt("there is a frame, but not all of its rows", first)
-    return _decoded(first, checksum, frame, functions)
+        raise _corrupt_error("there is a frame, but not all of its rows", first)
+    return _decode(first, checksum, frame, functions)
 
 
-def _difference(function: Function, stored: Sequence[Any]) -> Iterator[Problem]:
+def _compare(function: Function, stored: Sequence[Any]) -> Iterator[Problem]:
     where = f"functions, function_id {function.function_id}"
     try:
-        derived = _stored(derived_row(function.offset, function.disassembly or {}))
+        derived = _signed(derived_row(function.offset, function.disassembly or {}))
     except InvalidInputError as error:
         yield Problem(f"the disassembly is not that of the row: {error.message}", where)
         return
@@ -191,47 +185,47 @@ def _difference(function: Function, stored: Sequence[Any]) -> Iterator[Problem]:
             yield Problem(f"{field} is {was}, but by the disassembly {should}", where)
 
 
-def _with_disassembly(connection: Connection, functions: Sequence[Function]) -> list[Function]:
-    """The functions, in id order, each with its disassembly."""
+def _add_disassembly(connection: Connection, functions: Sequence[Function]) -> list[Function]:
+    """Return functions, which are in id order, with their disassembly."""
     stored = connection.execute(_FRAMES, (functions[0].function_id, functions[-1].function_id)).fetchall()
     ids = [function.function_id for function in functions]
     ends = [bisect_left(ids, start) for start, *_ in stored[1:]] + [len(ids)]
     whole: list[Function] = []
     with frames.without_garbage_collection():
         for (start, checksum, frame), end in zip(stored, ends, strict=True):
-            whole += _decoded(start, checksum, frame, functions[len(whole) : end])
+            whole += _decode(start, checksum, frame, functions[len(whole) : end])
     if len(whole) != len(functions):
-        raise _corrupt("there is no disassembly", ids[len(whole)])
+        raise _corrupt_error("there is no disassembly", ids[len(whole)])
     return whole
 
 
-def _decoded(first: int, checksum: object, frame: object, functions: Sequence[Function]) -> list[Function]:
-    """Functions with their disassembly, which the frame that begins with the id `first` holds."""
+def _decode(first: int, checksum: object, frame: object, functions: Sequence[Function]) -> list[Function]:
+    """Return functions with their disassembly, from the frame that begins with the id `first`."""
     rows = [frames.Row(each.offset, each.name, each.binweight, each.pic_hash) for each in functions]
-    content = _content(first, checksum, frame)
+    content = _read_content(first, checksum, frame)
     try:
         found = frames.decode(content, rows, functions[0].function_id - first if functions else 0)
     except (frames.FrameError, MemoryError) as error:
-        # What memory does not suffice for is not what SMDA found in a program.
-        raise _corrupt(str(error) or "the frame takes all memory", first) from error
-    return list(map(_whole, functions, found))
+        # A frame that needs more memory than there is cannot be from SMDA's report of a program.
+        raise _corrupt_error(str(error) or "the frame takes all memory", first) from error
+    return list(map(_attach, functions, found))
 
 
-def _length(first: int, checksum: object, frame: object) -> int:
+def _read_length(first: int, checksum: object, frame: object) -> int:
     try:
-        return frames.length(_content(first, checksum, frame))
+        return frames.length(_read_content(first, checksum, frame))
     except (frames.FrameError, MemoryError) as error:
-        raise _corrupt(str(error) or "the frame takes all memory", first) from error
+        raise _corrupt_error(str(error) or "the frame takes all memory", first) from error
 
 
-def _content(first: int, checksum: object, frame: object) -> bytes:
+def _read_content(first: int, checksum: object, frame: object) -> bytes:
     try:
         return codec.decode(codec.FRAME, frame, checksum)
     except codec.DecodeError as error:
-        raise _corrupt(str(error), first) from error
+        raise _corrupt_error(str(error), first) from error
 
 
-def _functions(rows: Iterable[Sequence[Any]]) -> list[Function]:
+def _make_functions(rows: Iterable[Sequence[Any]]) -> list[Function]:
     try:
         return [
             Function(
@@ -247,13 +241,13 @@ def _functions(rows: Iterable[Sequence[Any]]) -> list[Function]:
             for function_id, sample_id, offset, name, num_blocks, num_instructions, binweight, pic_hash in rows
         ]
     except TypeError as error:
-        # STRICT tables keep types apart only where nobody has tampered with the file.
+        # STRICT tables have no other types unless somebody tampered with the file.
         raise CorruptFileError.of(f"a value cannot be read: {error}", "functions") from error
 
 
-def _whole(function: Function, disassembly: dict[str, Any]) -> Function:
+def _attach(function: Function, disassembly: dict[str, Any]) -> Function:
     if disassembly.get("offset") != function.offset or not isinstance(disassembly.get("blocks"), dict):
-        raise _corrupt("the disassembly belongs to another function", function.function_id)
+        raise _corrupt_error("the disassembly belongs to another function", function.function_id)
     return Function(
         function.function_id,
         function.sample_id,
@@ -267,7 +261,7 @@ def _whole(function: Function, disassembly: dict[str, Any]) -> Function:
     )
 
 
-def _corrupt(what: str, function_id: int) -> CorruptFileError:
+def _corrupt_error(what: str, function_id: int) -> CorruptFileError:
     return CorruptFileError.of(what, f"disassembly, function_id {function_id}")
 
 
@@ -275,7 +269,7 @@ def _corrupt(what: str, function_id: int) -> CorruptFileError:
 
 
 def next_id(connection: Connection) -> int:
-    """The id that the next function gets; ids of deleted functions do not come back."""
+    """Return the id of the next function; ids of deleted functions are not reused."""
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'functions'").fetchone()
     last = 0 if row is None else row[0]
     if not isinstance(last, int) or not 0 <= last < limits.MAX_ID // 2:
@@ -290,10 +284,10 @@ def insert(
     rows: Sequence[FunctionRow],
     frames: Sequence[tuple[int, bytes]],
 ) -> None:
-    """Store functions, which are in unsigned offset order, under ids from `first` on."""
+    """Insert functions, which are in unsigned offset order, under ids from `first` on."""
     connection.executemany(
         _INSERT,
-        ((function_id, sample_id, *_stored(row)) for function_id, row in enumerate(rows, first)),
+        ((function_id, sample_id, *_signed(row)) for function_id, row in enumerate(rows, first)),
     )
     connection.executemany(
         "INSERT INTO disassembly (first_function_id, checksum, frame) VALUES (?, ?, ?)",
@@ -303,10 +297,10 @@ def insert(
 
 
 def compact(connection: Connection, after: int) -> int | None:
-    """Compress some frames harder, beginning behind the id `after`; the id of the last, or `None` at the end."""
+    """Compress the next frames after an id harder. Returns the id of the last, or `None` at the end."""
     rows = connection.execute(_SOME_FRAMES, (after, _FRAMES_AT_ONCE)).fetchall()
     loose = [
-        (first, _content(first, checksum, frame)) for first, checksum, frame in rows if not codec.is_compact(frame)
+        (first, _read_content(first, checksum, frame)) for first, checksum, frame in rows if not codec.is_compact(frame)
     ]
     blobs = codec.encode_many(codec.FRAME, [content for _, content in loose], compact=True)
     connection.executemany(
@@ -316,8 +310,8 @@ def compact(connection: Connection, after: int) -> int | None:
     return rows[-1][0] if rows else None
 
 
-def _stored(row: FunctionRow) -> tuple[int, str, int, int, float, int | None, int, int]:
-    """The row as SQLite keeps it: integers signed."""
+def _signed(row: FunctionRow) -> tuple[int, str, int, int, float, int | None, int, int]:
+    """Return a row with integers signed, as SQLite stores them."""
     return (
         codec.signed(row.offset),
         row.name,
@@ -331,7 +325,7 @@ def _stored(row: FunctionRow) -> tuple[int, str, int, int, float, int | None, in
 
 
 def delete(connection: Connection, first: int, last: int) -> None:
-    """Delete the functions with ids from `first` to `last`, which are those of one sample."""
+    """Delete the functions of one sample, with ids from `first` to `last`."""
     search.remove_functions(connection, first, last)
     connection.execute("DELETE FROM disassembly WHERE first_function_id BETWEEN ? AND ?", (first, last))
     connection.execute("DELETE FROM functions WHERE function_id BETWEEN ? AND ?", (first, last))

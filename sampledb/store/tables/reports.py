@@ -1,11 +1,15 @@
-"""A report becomes a sample with functions, inside a transaction that the caller has begun."""
+"""The table `reports`: SMDA's reports without their functions.
+
+`add` stores a whole report, in this table and those of samples and functions.
+"""
 
 from collections.abc import Mapping
 
-from sampledb.errors import ConflictError
+from sampledb.errors import ConflictError, CorruptFileError, NotFoundError
+from sampledb.format import codec
 from sampledb.format.report import Report
 from sampledb.model import SampleId
-from sampledb.store.connection import Connection
+from sampledb.store.sqlite import Connection
 from sampledb.store.tables import functions, samples
 
 
@@ -18,7 +22,10 @@ def add(
     exist_ok: bool = False,
     replace: bool = False,
 ) -> tuple[SampleId, bool]:
-    """The sample of a report, and whether the report was stored now; the rules are those of `add_sample`.
+    """Store a report by the rules of `SampleDB.add_sample`.
+
+    Returns:
+        The id of its sample, and whether the report was stored; it was not if the sample already had an analysis.
 
     Raises:
         ConflictError: The SHA-256 has an analysis, and neither `exist_ok` nor `replace` is set.
@@ -32,6 +39,46 @@ def add(
     functions.delete(connection, *stored.function_ids)
     first = functions.next_id(connection) if report.functions else None
     samples.put_analysis(connection, stored, report, first, overrides)
+    connection.execute(
+        "INSERT OR REPLACE INTO reports (sample_id, checksum, report) VALUES (?, ?, ?)",
+        (stored.sample_id, codec.checksum(report.header), report.header),
+    )
     if first is not None:
         functions.insert(connection, stored.sample_id, first, report.functions, report.frames)
     return stored.sample_id, True
+
+
+def get_header(connection: Connection, sample_id: int) -> bytes:
+    """Return the JSON of a sample's report without its `xcfg`.
+
+    Raises:
+        NotFoundError: The sample has no report.
+    """
+    row = connection.execute("SELECT checksum, report FROM reports WHERE sample_id = ?", (sample_id,)).fetchone()
+    if row is None:
+        raise NotFoundError(
+            f"Sample {sample_id} has no SMDA report: it is known by its media metadata only.",
+            {"resource": "sample", "id": sample_id},
+        )
+    checksum, blob = row
+    try:
+        return codec.decode(codec.JSON, blob, checksum)
+    except codec.DecodeError as error:
+        raise CorruptFileError.of(str(error), f"reports, sample_id {sample_id}") from error
+
+
+def compact(connection: Connection, after: int) -> int | None:
+    """Compress the next report after an id harder. Returns its id, or `None` at the end."""
+    row = connection.execute(
+        "SELECT sample_id, report FROM reports WHERE sample_id > ? ORDER BY sample_id LIMIT 1", (after,)
+    ).fetchone()
+    if row is None:
+        return None
+    sample_id, blob = row
+    if not codec.is_compact(blob):
+        (smaller,) = codec.encode_many(codec.JSON, [get_header(connection, sample_id)], compact=True)
+        connection.execute(
+            "UPDATE reports SET checksum = ?, report = ? WHERE sample_id = ?",
+            (codec.checksum(smaller), smaller, sample_id),
+        )
+    return int(sample_id)
