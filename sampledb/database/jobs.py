@@ -1,4 +1,4 @@
-"""The public calls for jobs; like those of `database`, each is checks, one transaction, and a call of a table."""
+"""Public calls for jobs: submit, run, watch, cancel."""
 
 import os
 import time
@@ -16,7 +16,7 @@ from sampledb.store.tables import jobs, samples
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-# Seconds: what analyze() gives SMDA, and how often wait_job() looks.
+# Seconds: the time limit of analyze(), and the pauses of wait_job(), which double.
 _TIMEOUT: Final = 300.0
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.5
@@ -38,21 +38,21 @@ class JobQueue(Handle):
         username: str = "anonymous",
         keep_binary: bool = False,
     ) -> str:
-        """Queue a binary to be disassembled by `run_jobs` (MCRIT's `POST /samples/binary`); the id of its job.
+        """Queue a binary for `run_jobs` and return the id of its job (MCRIT's `POST /samples/binary`).
 
-        The binary and the request are in the file when this returns.
+        When this returns, the binary and the request are in the file.
 
         Args:
             binary: Bytes, or a path.
-            filename: The sample's name; that of the path where none is given.
-            family: The sample's family, as `version` is its version.
+            filename: The name of the sample, by default that of the path.
+            family: The family of the sample.
             version: The version of the family.
-            is_dump: Whether it is a memory dump, to be disassembled at `base_addr` with `bitness`. Everything else
-                is disassembled by its format, which says both.
-            base_addr: Where the dump was mapped, an integer or hex text; 0 where none is given, as in MCRIT.
-            bitness: Of the dump, 32 or 64.
+            is_dump: Whether it is a memory dump, to be disassembled with `base_addr` and `bitness`. Other files are
+                disassembled by their format, which says both.
+            base_addr: Where the dump was mapped, an integer or hex text; 0 by default, as in MCRIT.
+            bitness: The bitness of the dump, 32 or 64.
             username: Who submits it.
-            keep_binary: Whether to keep the binary after success, for `get_binary`.
+            keep_binary: Whether `get_binary` can return the binary after its analysis.
 
         Raises:
             InvalidInputError: A value breaks a rule, or the path cannot be read.
@@ -78,49 +78,49 @@ class JobQueue(Handle):
         timeout: float = 300.0,
         progress: JobProgress | bool | None = None,
     ) -> list[Job]:
-        """Disassemble what is queued with SMDA, and store the samples; the jobs that ended, as they ended.
+        """Disassemble queued binaries with SMDA, store the samples, and return the jobs in the order they ended.
 
-        Returns when nothing is queued. Several processes may do this on one file at once. A job whose worker died is
-        queued again, 3 attempts at most; so are those of a process that died, at once on the same machine, else when
-        its lease has run out. On KeyboardInterrupt, what is finished is stored, and the rest is queued again.
+        Returns when the queue is empty. Several processes may run jobs of one file at the same time. If a worker
+        dies, its job is queued again, for at most 3 attempts. The jobs of a process that died are queued again too:
+        at once on the same machine, otherwise when their leases end. On KeyboardInterrupt, finished work is stored
+        and the rest is queued again.
 
         Args:
-            executor: Where SMDA runs: any `concurrent.futures.Executor`, which gets bytes and gives back bytes.
-                `None` starts a process for each core, which is ended when it takes too long or too much memory.
-            limit: How many jobs at most, 0 for all.
-            timeout: Seconds for each binary. With an executor of yours SMDA itself looks at the clock, and nothing
-                ends it in between.
-            progress: Called after each job with how many have ended, how many there are, and the job; `True` shows a
-                bar on a terminal.
+            executor: Where SMDA runs: any `concurrent.futures.Executor`; its workers take and return bytes. `None`
+                starts a process for each core, and kills one that takes too much time or memory.
+            limit: The most jobs to run, 0 for all.
+            timeout: Seconds for each binary. In an executor, only SMDA itself looks at the clock, now and then.
+            progress: Called after each job with the number of jobs that ended, the number in all, and the job;
+                `True` shows a bar on a terminal.
 
         Raises:
             MissingExtraError: SMDA is not installed (extra `analysis`).
-            AnalysisError: The executor is broken. Binaries that cannot be disassembled are failed jobs instead.
+            AnalysisError: The executor is broken. A binary that cannot be disassembled is a failed job instead.
         """
         # Threads and processes, which only jobs need.
-        from sampledb.database import runner as running  # noqa: PLC0415
+        from sampledb.database.runner import Runner, show_progress, use_workers  # noqa: PLC0415
 
         limit = limits.position("limit", limit)
         timeout = limits.seconds("timeout", timeout)
         self._connections.require_writable()
-        with running.reporting(progress) as report, running.workers(executor) as workers:
-            return running.Runner(self._connections, workers, timeout, report).run(limit)
+        with show_progress(progress) as report, use_workers(executor) as workers:
+            return Runner(self._connections, workers, timeout, report).run(limit)
 
     def get_job(self, job_id: str) -> Job:
-        """One job, or NotFoundError."""
+        """Return a job, or raise NotFoundError."""
         job_id = limits.text("job_id", job_id, longest=limits.MAX_LABEL)
         with self._connections.reading() as connection:
             return jobs.get(connection, job_id)
 
     def list_jobs(self, state: JobState | None = None) -> RecordList[Job]:
-        """The jobs in a state, or all, in the order of submission."""
+        """Return the jobs in a state, or all, in the order of submission."""
         if state is not None:
             limits.choice("state", state, jobs.STATES)
         with self._connections.reading() as connection:
             return RecordList(jobs.select(connection, state))
 
     def cancel_job(self, job_id: str) -> Job:
-        """End a job that has not ended, running or not; the job as it is then. One that has ended stays as it is.
+        """Cancel a job, running or not, and return it; a job that has ended stays unchanged.
 
         Raises:
             NotFoundError: There is no such job.
@@ -130,15 +130,15 @@ class JobQueue(Handle):
             return jobs.cancel(connection, job_id)
 
     def wait_job(self, job_id: str, timeout: float | None = None) -> Job:
-        """The job when it has ended: finished, failed or cancelled. It is run by somebody else, or never ends.
+        """Wait until another thread or process has run a job, and return it finished, failed or cancelled.
 
         Args:
-            job_id: What `submit_binary` returned.
-            timeout: Seconds; `None` waits for as long as it takes.
+            job_id: The id that `submit_binary` returned.
+            timeout: Seconds to wait; `None` waits without end.
 
         Raises:
             NotFoundError: There is no such job.
-            BusyError: It had not ended after `timeout`.
+            BusyError: The job has not ended after `timeout`.
         """
         end = None if timeout is None else time.monotonic() + limits.seconds("timeout", timeout)
         pause = _FIRST_PAUSE
@@ -163,17 +163,17 @@ class JobQueue(Handle):
         username: str = "anonymous",
         keep_binary: bool = False,
     ) -> Sample:
-        """Disassemble a binary and store it: `submit_binary` and `run_jobs` for this one, in a process of its own.
+        """Disassemble a binary in a child process and return its sample: `submit_binary` and `run_jobs` in one call.
 
         Raises:
-            AnalysisError: It cannot be disassembled.
+            AnalysisError: The binary cannot be disassembled.
             MissingExtraError: SMDA is not installed (extra `analysis`).
             InvalidInputError: A value breaks a rule, or the path cannot be read.
             ConflictError: The binary has an analysis, or an unfinished job.
         """
-        from sampledb.database import runner as running  # noqa: PLC0415 - as above
+        from sampledb.database.runner import Runner, use_workers  # noqa: PLC0415 - as above
 
-        with running.workers(None) as workers:
+        with use_workers(None) as workers:
             job_id = self.submit_binary(
                 file, filename=filename, family=family, version=version, is_dump=is_dump, base_addr=base_addr,
                 bitness=bitness, username=username, keep_binary=keep_binary,
@@ -181,8 +181,8 @@ class JobQueue(Handle):
             try:
                 job = self.get_job(job_id)
                 while job.finished_at is None:
-                    running.Runner(self._connections, workers, _TIMEOUT).run(job_id=job_id)
-                    # Another runner may have been faster; or may have been, and died.
+                    Runner(self._connections, workers, _TIMEOUT).run(job_id=job_id)
+                    # Another runner may have claimed the job, and may have died since.
                     with suppress(BusyError):
                         job = self.wait_job(job_id, timeout=_LONGEST_PAUSE)
             except BaseException:
@@ -195,7 +195,7 @@ class JobQueue(Handle):
             return samples.get(connection, job.sample_id)
 
     def get_binary(self, sample_id: int) -> bytes:
-        """The binary of a sample that was submitted with `keep_binary`, checked against its SHA-256.
+        """Return the binary of a sample that was submitted with `keep_binary`; its SHA-256 is checked.
 
         Raises:
             NotFoundError: There is no such sample, or its binary was not kept.

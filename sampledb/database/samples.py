@@ -94,7 +94,7 @@ class Samples(Handle):
                 outcome.
         """
         # Threads and processes, which nothing else here needs.
-        from sampledb.database.bulk import Ingestion  # noqa: PLC0415
+        from sampledb.database.bulk import BulkAdd  # noqa: PLC0415
 
         exist_ok = limits.flag("exist_ok", exist_ok)
         self._connections.require_writable()
@@ -103,7 +103,7 @@ class Samples(Handle):
         total = len(reports) if isinstance(reports, Sized) else None
 
         def outcomes() -> Iterator[Outcome]:
-            for outcome in Ingestion(self._connections, exist_ok=exist_ok).outcomes(reports):
+            for outcome in BulkAdd(self._connections, exist_ok=exist_ok).run(reports):
                 if progress is not None:
                     progress(outcome.index + 1, total, outcome)
                 yield outcome

@@ -1,22 +1,36 @@
-"""SMDA: a binary in, the JSON of its report out. Runs in workers, in other processes and on other machines.
+"""SMDA: a binary in, the JSON of its report out. Runs in child processes, foreign executors and other machines.
 
-How MCRIT does it: a memory dump is disassembled at the address and with the bitness that were given, everything else
-by its format; the file's name, family and version are put into the report.
+As in MCRIT, a memory dump is disassembled with the address and bitness of the request, any other file by its format;
+the report gets the file's name, family and version.
 """
 
+import gc
 import json
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from sampledb.errors import AnalysisError, MissingExtraError
 
+if TYPE_CHECKING:
+    from sampledb.workers.pool import Ask
+    from sampledb.workers.process import Channel
+
+# Bytes of address space for each child process: SMDA takes up to a few hundred times the size of a binary, 1.8 GB for
+# one of 3 MB. Not more than its share of the machine's memory, so that the system does not kill something else.
+MOST_MEMORY: Final = 8 * 1024**3
+LEAST_MEMORY: Final = 1024**3
+# SMDA looks at the clock now and then; a process that is this much later is stuck.
+_GRACE: Final = 0.1
+_LEAST_GRACE: Final = 2.0
+
 
 class Request(msgspec.Struct, frozen=True):
-    """What is to be done with a binary.
+    """How to disassemble a binary.
 
     Attributes:
-        timeout: Seconds after which SMDA gives up, at the next moment it looks at the clock.
+        timeout: Seconds after which SMDA gives up, when it next looks at the clock.
     """
 
     job_id: str
@@ -29,8 +43,14 @@ class Request(msgspec.Struct, frozen=True):
     timeout: float
 
 
-def require() -> None:
-    """MissingExtraError unless SMDA is installed."""
+_encode = msgspec.msgpack.Encoder().encode
+_decode_question = msgspec.msgpack.Decoder(tuple[bytes, Request]).decode
+# The report, or why there is none.
+_decode_answer = msgspec.msgpack.Decoder(tuple[bytes, str]).decode
+
+
+def require_smda() -> None:
+    """Raise MissingExtraError unless SMDA is installed."""
     try:
         import smda  # noqa: F401, PLC0415 - half a second, and an extra
     except ImportError as error:
@@ -38,26 +58,26 @@ def require() -> None:
 
 
 def disassemble(binary: bytes, request: Request) -> bytes:
-    """The JSON of SMDA's report of a binary, in which it has found functions.
+    """Return the JSON of SMDA's report of a binary, which has at least one function.
 
     Raises:
-        AnalysisError: SMDA cannot make anything of it, or not in time.
+        AnalysisError: SMDA finds no functions, fails, or is out of time.
         MissingExtraError: SMDA is not installed here.
     """
-    require()
+    require_smda()
     # Imported where they are used: half a second.
     from smda.Disassembler import Disassembler  # noqa: PLC0415
     from smda.SmdaConfig import SmdaConfig  # noqa: PLC0415
 
     config = SmdaConfig()
-    # 0 would be no limit.
+    # SMDA takes 0 for no limit.
     config.TIMEOUT = max(request.timeout, 0.001)
     disassembler = Disassembler(config)
     if request.is_dump:
         report = disassembler.disassembleBuffer(binary, request.base_addr, bitness=request.bitness)
     else:
         report = disassembler.disassembleUnmappedBuffer(binary)
-    fault = _fault(report)
+    fault = _find_fault(report)
     if fault:
         raise AnalysisError.of(request.job_id, fault)
     if request.filename is not None:
@@ -66,11 +86,62 @@ def disassemble(binary: bytes, request: Request) -> bytes:
     return json.dumps(report.toDict()).encode()
 
 
-def _fault(report: Any) -> str:  # noqa: ANN401 - SMDA has no types, and may not be installed
-    """Why a report is not one to keep; `""` for a good one."""
+def _find_fault(report: Any) -> str:  # noqa: ANN401 - SMDA has no types, and may not be installed
+    """Return why a report is not worth storing; `""` for a good one."""
     if report.status == "timeout":
         return "SMDA did not finish in time"
     if report.status != "ok":
-        # A traceback, of which the last line says what it is about.
+        # The last line of a traceback names the error.
         return (report.message or "").strip().rpartition("\n")[2] or f"SMDA's status is {report.status!r}"
     return "" if report.num_functions else "SMDA found no functions in it"
+
+
+def ask_for_report(binary: bytes, request: Request, ask: "Ask") -> bytes:
+    """Return what `disassemble` does, made by a child process, which is killed when it is out of time.
+
+    Raises:
+        AnalysisError: SMDA finds no functions, fails, or takes too much time or memory.
+    """
+    timeout = request.timeout
+    try:
+        answer = ask(_encode((binary, request)), timeout + max(timeout * _GRACE, _LEAST_GRACE))
+    except TimeoutError as error:
+        raise AnalysisError.of(request.job_id, f"it took longer than {timeout:g} seconds") from error
+    report, reason = _decode_answer(answer)
+    if reason:
+        raise AnalysisError.of(request.job_id, reason)
+    return report
+
+
+def share_memory(count: int) -> int:
+    """Return the bytes of address space that each of `count` child processes may use."""
+    try:
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return MOST_MEMORY
+    return max(min(physical // count, MOST_MEMORY), LEAST_MEMORY)
+
+
+# In the child
+
+
+def serve(channel: "Channel") -> None:
+    """Answer each binary with its report, until the parent is gone."""
+    # Without SMDA the process ends before it is ready, so that no binary is blamed.
+    require_smda()
+    for question in channel.questions():
+        channel.answer(_encode(_answer(*_decode_question(question), channel.memory_limit)))
+
+
+def _answer(binary: bytes, request: Request, memory_limit: int) -> tuple[bytes, str]:
+    try:
+        return disassemble(binary, request), ""
+    except AnalysisError as error:
+        reason = str(error.details["reason"])
+    except MemoryError:
+        reason = f"it takes more than {memory_limit / 1e9:.1f} GB of memory"
+    except Exception as error:  # noqa: BLE001 - whatever SMDA stumbles over, the binary is why
+        reason = f"SMDA failed: {error!r}"[:300]
+    # What SMDA had built is full of cycles, and would count against the next binary.
+    gc.collect()
+    return b"", reason

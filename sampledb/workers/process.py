@@ -1,17 +1,16 @@
-"""Processes that start this package alone, do one thing at a time, and answer in bytes.
+"""Child processes that serve one module of this package over two pipes, in messages of bytes.
 
-Why not a library: `multiprocessing`, under `pebble` and all others, runs the user's script again in its workers
-unless that guards itself, or forks a process with threads; and it unpickles what a worker sends, while the worker has
-just read malware.
+Why not a library: `multiprocessing.Process`, on which `pebble` and others build, runs the user's script again in the
+child unless the script guards itself, or forks a process that has threads; and it unpickles what the child sends,
+which has just read malware. Only its connections are used here: they frame bytes, bound a message, and know Windows.
 
-First a process reads a line that says where Python finds its modules, and writes a mark, before which Python may have
-printed things of its own. Then come messages: 8 bytes of length, then MessagePack. The first is answered when the
-process is ready; then each question has its answer.
+The first message tells a child where to find its modules; its first answer, an empty one, that it is ready. Then each
+question has one answer. Only `sampledb.workers` and what that imports are loaded, never the store: `sampledb` itself
+is an empty package in a child.
 """
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -19,106 +18,116 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
-from io import FileIO, RawIOBase
+from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-import msgspec
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
-# Seconds for a process to start, with a cold disk.
+# Seconds for a process to start, from a cold disk on a busy machine.
 _START: Final = 120.0
-_LENGTH: Final = 8
-_MARK: Final = b"\0sampledb\0"
-# Of what Python may print as it starts.
-_MAX_CHATTER: Final = 1024 * 1024
-# Seconds for a process to end that has closed its output.
-_LAST_BREATH: Final = 1.0
-# As much as a report may have, and what it is packed in.
+# Seconds for a process to exit by itself that has closed its pipes: only then does its exit code say why.
+_LAST_BREATH: Final = 10.0
+# The largest report, with room for what it is packed in.
 _MAX_MESSAGE: Final = 3 * 1024**3
-# The path is that of this process, but for the current folder (`-P`), whose modules are not what is meant.
+# `sys.path` is the parent's, less the current folder (`-P`), whose modules could have any name.
 _BOOT: Final = """
-import json, sys
-sys.path[:] = json.loads(open(0, "rb", buffering=0, closefd=False).readline())
+import json, sys, types
+from multiprocessing.connection import {kind}
+questions, answers = {kind}({questions}, writable=False), {kind}({answers}, readable=False)
+sys.path[:], folder = json.loads(questions.recv_bytes())
+sys.modules["sampledb"] = types.ModuleType("sampledb")
+sys.modules["sampledb"].__path__ = [folder]
+from sampledb.workers.process import Channel
 from sampledb.workers.{module} import serve
-serve()
+serve(Channel(questions, answers, memory_limit={memory_limit}))
 """
-
-_Answer = TypeVar("_Answer", bound=msgspec.Struct)
 
 
 class DiedError(Exception):
-    """A process ended in the middle of its work, killed by somebody, by the system, or by what it read."""
-
-
-class LateError(Exception):
-    """A process was killed because its time was up."""
+    """A process ended while it worked: killed by the system, by a person, or by its input."""
 
 
 class UnavailableError(Exception):
-    """No process can be started, which is the fault of nothing that it would have read."""
+    """No process can be started, whatever its input would be."""
 
 
 class Process:
-    """One process, which runs `serve()` of a module of this package."""
+    """A child process that runs `serve()` of one module of `sampledb.workers`.
 
-    def __init__(self, module: str, setup: msgspec.Struct) -> None:
+    Attributes:
+        memory_limit: Bytes of address space that it may use, 0 for no limit.
+    """
+
+    def __init__(self, module: str, *, memory_limit: int = 0) -> None:
+        # 20 ms, which nobody pays who adds a few reports.
+        from multiprocessing.connection import Pipe  # noqa: PLC0415
+
         self._is_late = self._is_cancelled = False
+        # Two pipes: large messages take half the time of the child that they take through one socket.
+        questions, self._questions = Pipe(duplex=False)
+        self._answers, answers = Pipe(duplex=False)
+        handles = questions.fileno(), answers.fileno()
+        program = _BOOT.format(
+            kind=type(questions).__name__, questions=handles[0], answers=handles[1], module=module,
+            memory_limit=memory_limit,
+        )  # fmt: skip
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
-                [sys.executable or "", "-P", "-c", _BOOT.format(module=module)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                # Without buffers, whose locks a fork could copy in the middle of a read.
-                bufsize=0,
-                # glibc would set address space aside for each thread, of which there is a limit.
-                env={**os.environ, "MALLOC_ARENA_MAX": "1"}, **_APART,
+            self._process = subprocess.Popen(  # noqa: S603 - the interpreter that runs this
+                [sys.executable or "", "-P", "-c", program],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                # glibc would reserve address space, of which there is a limit, for each thread.
+                env={**os.environ, "MALLOC_ARENA_MAX": "1"}, **_inherit(*handles),
             )  # fmt: skip
         except (OSError, ValueError) as error:
+            self._close()
             raise UnavailableError(f"Python does not start: {error}") from error
-        self._setup = setup
+        finally:
+            questions.close()
+            answers.close()
 
-    def start(self, kind: type[_Answer]) -> _Answer:
-        """Wait until the process says that it is ready; what it says.
+    def start(self) -> None:
+        """Wait until the process is ready.
 
         Raises:
-            UnavailableError: It ended by itself, and the next one would do so too.
+            UnavailableError: It ended by itself or took too long, as another one would.
             DiedError: It was killed.
+            CancelledError: `cancel` was called.
         """
+        settings = json.dumps([_module_path(), str(Path(__file__).parents[1])])
         try:
-            with self._clock(_START):
-                _write(self._input, json.dumps(_path()).encode() + b"\n")
-                _skip_chatter(self._output)
-                _send(self._input, self._setup)
-                return _receive(self._output, kind)
-        except (OSError, ValueError, EOFError) as error:
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(_LAST_BREATH)
-            code = self._process.returncode
-            self.end()
-            raised = DiedError if code is not None and code < 0 else UnavailableError
-            raise raised(f"the worker process ended with {code} as it started") from error
+            self.ask(settings.encode(), _START)
+        except (DiedError, TimeoutError) as error:
+            if self._is_late or self._process.returncode >= 0:
+                raise UnavailableError(f"{error}, as it started") from error
+            raise
 
-    def ask(self, question: msgspec.Struct, kind: type[_Answer], *, limit: float | None = None) -> _Answer:
-        """The answer, within `limit` seconds, or the process is killed; `None` waits for as long as it takes.
+    def ask(self, question: bytes, limit: float | None = None) -> bytes:
+        """Return the answer; kill the process after `limit` seconds, if that is not `None`.
 
         Raises:
-            LateError: It took longer.
+            TimeoutError: It took longer.
             CancelledError: `cancel` was called.
-            DiedError: The process died.
+            DiedError: The process ended.
         """
         try:
             with self._clock(limit):
-                _send(self._input, question)
-                return _receive(self._output, kind)
-        except (OSError, ValueError, EOFError) as error:
+                self._questions.send_bytes(question)
+                return self._answers.recv_bytes(_MAX_MESSAGE)
+        except (OSError, EOFError) as error:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LAST_BREATH)
             self.end()
             if self._is_cancelled:
                 raise CancelledError from error
             if self._is_late:
-                raise LateError from error
+                raise TimeoutError(f"the worker process took longer than {limit:g} seconds") from error
             raise DiedError(f"the worker process ended with {self._process.returncode}") from error
 
     @contextmanager
     def _clock(self, limit: float | None) -> Iterator[None]:
+        """Kill the process after `limit` seconds, wherever it is stuck: it may stop in the middle of an answer."""
         if limit is None:
             yield
             return
@@ -140,123 +149,94 @@ class Process:
         self._process.kill()
 
     def end(self) -> None:
-        """Kill the process and forget it."""
+        """Kill the process and close its pipes."""
         self._process.kill()
         self._process.wait()
-        for pipe in (self._input, self._output):
-            with suppress(OSError):
-                pipe.close()
+        self._close()
+
+    def _close(self) -> None:
+        self._questions.close()
+        self._answers.close()
 
     @property
     def is_well(self) -> bool:
-        """Whether it can take another question; the clock may have struck just after the last answer."""
+        """Tell whether it can take another question; its time may have run out just after the last answer."""
         return not self._is_late and not self._is_cancelled and self._process.poll() is None
 
-    @property
-    def _input(self) -> RawIOBase:
-        stream: Any = self._process.stdin
-        return stream  # type: ignore[no-any-return]
 
-    @property
-    def _output(self) -> RawIOBase:
-        stream: Any = self._process.stdout
-        return stream  # type: ignore[no-any-return]
-
-
-# Ctrl-C in a terminal is meant for the one who waits, not for the workers.
-_APART: Final[dict[str, Any]] = (
-    {"creationflags": 0x00000200} if sys.platform == "win32" else {"process_group": 0}  # CREATE_NEW_PROCESS_GROUP
-)
+def _inherit(*handles: int) -> dict[str, Any]:
+    """Return the options of Popen for a child that keeps `handles` open, and that Ctrl-C does not reach."""
+    if sys.platform == "win32":
+        for handle in handles:
+            os.set_handle_inheritable(handle, True)
+        startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [*handles]})
+        return {"startupinfo": startup, "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"pass_fds": handles, "process_group": 0}
 
 
-def _path() -> list[str]:
-    # "" is the current folder; some put other things in it, which Python passes over.
+def _module_path() -> list[str]:
+    """Return `sys.path` with absolute entries, less those that Python itself skips."""
     found: list[str] = []
     for entry in cast("list[object]", sys.path):
-        # The current folder may be gone.
+        # `""` is the current folder, which may have been deleted.
         with suppress(OSError):
             found += [os.path.abspath(entry)] if isinstance(entry, str) else []  # noqa: PTH100
     return found
 
 
-def _skip_chatter(stream: RawIOBase) -> None:
-    read = b""
-    while not read.endswith(_MARK):
-        read += _read(stream, 1)
-        if len(read) > _MAX_CHATTER:
-            raise ValueError("no mark")
-
-
-def _send(stream: RawIOBase, message: msgspec.Struct) -> None:
-    content = msgspec.msgpack.encode(message)
-    _write(stream, len(content).to_bytes(_LENGTH, "little"))
-    _write(stream, content)
-
-
-def _write(stream: RawIOBase, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[stream.write(rest) or 0 :]
-
-
-def _receive(stream: RawIOBase, kind: type[_Answer]) -> _Answer:
-    length = int.from_bytes(_read(stream, _LENGTH), "little")
-    if length > _MAX_MESSAGE:
-        raise ValueError(f"a message of {length} bytes")
-    return msgspec.msgpack.decode(_read(stream, length), type=kind)
-
-
-def _read(stream: RawIOBase, size: int) -> bytes:
-    content = bytearray(size)
-    rest = memoryview(content)
-    while rest:
-        count = stream.readinto(rest)
-        if not count:
-            raise EOFError
-        rest = rest[count:]
-    return bytes(content)
-
-
-# In the process
+# In the child
 
 
 class Channel:
-    """The process's own end: what is asked comes out, what is answered goes in."""
+    """The child's ends of the pipes.
 
-    def __init__(self) -> None:
-        self._replies = FileIO(os.dup(1), "wb")
-        self._questions = FileIO(os.dup(0), "rb")
-        _write(self._replies, _MARK)
-        # What anything below prints must not get between the messages.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Attributes:
+        memory_limit: Bytes of address space that the process may use, 0 for no limit.
+    """
+
+    def __init__(self, questions: "Connection", answers: "Connection", *, memory_limit: int) -> None:
+        self.memory_limit = memory_limit
+        self._questions = questions
+        self._answers = answers
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        if memory_limit:
+            _limit_memory(memory_limit)
 
-    def setup(self, kind: type[_Answer]) -> _Answer:
-        """The first message."""
-        return _receive(self._questions, kind)
+    def questions(self) -> Iterator[bytes]:
+        """Tell the parent that the process is ready, and yield its questions without end.
 
-    def questions(self, kind: type[_Answer]) -> Iterator[_Answer]:
-        """All others, without end: without the one who asks, the process ends, whatever it is doing."""
-        waiting: SimpleQueue[_Answer] = SimpleQueue()
-        threading.Thread(target=self._listen, args=(kind, waiting), daemon=True).start()
+        When the parent closes its pipe or ends, the process ends at once, whatever it is doing.
+        """
+        waiting: SimpleQueue[bytes] = SimpleQueue()
+        threading.Thread(target=self._listen, args=(waiting,), daemon=True).start()
+        self.answer(b"")
         while True:
             yield waiting.get()
 
-    def _listen(self, kind: type[_Answer], waiting: "SimpleQueue[_Answer]") -> None:
+    def _listen(self, waiting: "SimpleQueue[bytes]") -> None:
         try:
             while True:
-                waiting.put(_receive(self._questions, kind))
+                waiting.put(self._questions.recv_bytes(_MAX_MESSAGE))
         finally:
             os._exit(0)
 
-    def answer(self, message: msgspec.Struct) -> None:
+    def answer(self, content: bytes) -> None:
         """Send an answer."""
-        _send(self._replies, message)
+        self._answers.send_bytes(content)
 
 
 def _end_with(parent: int) -> None:
-    """End when the parent has: a child that it forked may hold our input open."""
+    """End the process with its parent, also where another child that the parent forked holds the pipe open."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(0)
+
+
+def _limit_memory(size: int) -> None:
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))

@@ -1,4 +1,4 @@
-"""Adding many reports: packed by several processes, stored in order, whatever becomes of the processes."""
+"""Adding many reports: parsed by several processes, stored in order, whatever happens to the processes."""
 
 import os
 import signal
@@ -14,14 +14,15 @@ import pytest
 
 import sampledb
 from sampledb import SampleDB
-from sampledb.workers import packer as packing
+from sampledb.workers import packer
 from tests.strategies import function, report
+from tests.workers.processes import children_of, linux
 
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes from the first report on, two of them on any machine."""
-    monkeypatch.setattr(packing, "_PATIENCE", -1)
+    monkeypatch.setattr(packer, "_PATIENCE", -1)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
 
 
@@ -30,21 +31,8 @@ def many(number: int) -> Iterator[dict[str, Any]]:
     return (report(function(4096 + each, function_name=f"f{each}"), seed=str(each)) for each in range(number))
 
 
-def workers_of(process: int) -> list[int]:
-    """The processes that pack reports for a process, which has others."""
-    children = Path(f"/proc/{process}/task").glob("*/children")
-    return [int(child) for each in children for child in each.read_text().split() if _packs(child)]
-
-
-def _packs(process: str) -> bool:
-    return b"sampledb.workers.packer" in Path(f"/proc/{process}/cmdline").read_bytes()
-
-
-linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
-
-
 @pytest.mark.usefixtures("at_once")
-def test_what_processes_pack_is_what_this_one_would_have(db: SampleDB, parsed: dict[str, dict[str, Any]]) -> None:
+def test_processes_parse_as_this_one_does(db: SampleDB, parsed: dict[str, dict[str, Any]]) -> None:
     given = [*parsed.values(), *many(40)]
     outcomes = list(db.add_samples(given))
     assert [outcome.sample and outcome.sample.sample_id for outcome in outcomes] == list(range(1, len(given) + 1))
@@ -69,7 +57,7 @@ def test_errors_come_from_processes_as_they_are(db: SampleDB) -> None:
 
 
 @pytest.mark.usefixtures("at_once")
-def test_what_does_not_fit_a_message_is_packed_here(db: SampleDB) -> None:
+def test_what_does_not_fit_a_message_is_parsed_here(db: SampleDB) -> None:
     large = report(function(4096), statistics={"num_instructions": 2**100})
     (outcome,) = db.add_samples([large])
     assert outcome.status == "added"
@@ -91,19 +79,10 @@ def test_where_no_process_can_be_started_nothing_is_lost(
 def test_processes_that_are_killed_cost_no_report(db: SampleDB) -> None:
     outcomes = db.add_samples(many(200))
     first = next(outcomes)
-    for child in workers_of(os.getpid()):
+    for child in children_of(os.getpid(), "packer"):
         os.kill(child, signal.SIGKILL)
     assert [first.status, *(outcome.status for outcome in outcomes)] == ["added"] * 200
     assert db.check(deep=True) == []
-
-
-@pytest.mark.usefixtures("at_once")
-def test_what_python_prints_as_it_starts_is_no_answer(
-    db: SampleDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "sitecustomize.py").write_text("print('welcome' * 1000)")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert {outcome.status for outcome in db.add_samples(many(10))} == {"added"}
 
 
 @pytest.mark.usefixtures("at_once")
@@ -140,9 +119,9 @@ def test_a_child_that_was_forked_meanwhile_ends_and_the_parent_goes_on(db: Sampl
 def test_whoever_stops_asking_leaves_no_process(db: SampleDB) -> None:
     outcomes = db.add_samples(many(100))
     next(outcomes)
-    assert workers_of(os.getpid())
+    assert children_of(os.getpid(), "packer")
     outcomes.close()  # type: ignore[attr-defined]
-    assert workers_of(os.getpid()) == []
+    assert children_of(os.getpid(), "packer") == set()
     assert 1 <= len(db.list_samples()) < 100
 
 
@@ -173,9 +152,9 @@ def test_a_store_that_cannot_be_written_fails_each_by_itself(db: SampleDB) -> No
 
 _ADD_MANY = """
 import sys, sampledb
-from sampledb.workers import packer as packing
+from sampledb.workers import packer
 from tests.database.test_bulk import many
-packing._PATIENCE = 0.1
+packer._PATIENCE = 0.1
 with sampledb.open(sys.argv[1]) as db:
     for outcome in db.add_samples(many(100_000)):
         print(outcome.sample.sample_id, flush=True)

@@ -1,0 +1,51 @@
+"""Child processes as the system shows them, and patience for machines that are busy."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+
+# Seconds after which a test hangs: no busy machine is this slow.
+HANGS = 900
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition that comes true, however long a busy machine takes."""
+    deadline = time.monotonic() + HANGS
+    while not condition():
+        assert time.monotonic() < deadline, "this will never be"
+        time.sleep(0.02)
+
+
+def children_of(process: int, module: str = "") -> set[int]:
+    """The living child processes of a process that serve a module of `sampledb.workers`, or any."""
+    served = f"sampledb.workers.{module}".encode()
+    return {child for child in map(int, _numbers()) if _parent(child) == process and served in _command(child)}
+
+
+def is_alive(process: int) -> bool:
+    return _parent(process) is not None
+
+
+def _numbers() -> list[str]:
+    return [name for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - names are all it takes
+
+
+def _parent(process: int) -> int | None:
+    """The parent of a process; `None` when it has ended."""
+    try:
+        state, parent = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return None
+    return None if state in "ZX" else int(parent)
+
+
+def _command(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
