@@ -5,8 +5,10 @@ import msgspec
 from benchmarks.corpus import renewed, sha256_of
 from sampledb import SampleDB
 from tests.format.test_reports import Parsed
+from tests.markers import every_platform
 
 
+@every_platform
 def test_a_renewed_report_is_another_sample_with_other_hashes(db: SampleDB, parsed: Parsed) -> None:
     for smda_report in parsed.values():
         content = msgspec.json.encode(smda_report)

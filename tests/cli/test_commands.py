@@ -15,6 +15,7 @@ import sampledb
 from sampledb import SampleDB
 from tests import binaries
 from tests.cli.consoles import answered, dicts, run
+from tests.markers import mostly_slow
 from tests.strategies import function, report
 
 SMALL = binaries.launcher("t32")
@@ -57,7 +58,7 @@ READS: dict[str, tuple[list[object], Callable[[SampleDB], Any]]] = {
 }
 
 
-@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("read", mostly_slow(READS, {"all samples", "a function", "a query", "damage"}))
 def test_json_is_what_the_call_returns(filled_path: Path, read: str) -> None:
     (name, *arguments), call = READS[read]
     with sampledb.open(filled_path, readonly=True) as db:
@@ -71,6 +72,7 @@ def test_a_sample_is_named_by_its_id_its_hashes_or_their_first_digits(filled_pat
         assert answered("show", filled_path, name) == sample.to_dict()
 
 
+@pytest.mark.slow
 def test_eight_digits_are_an_id_or_the_beginning_of_a_hash(tmp_path: Path) -> None:
     path = tmp_path / "test.sampledb"
     with sampledb.open(path) as db:
@@ -112,6 +114,7 @@ def test_what_a_function_calls_stands_beside_the_call(filled_path: Path, filled:
     assert all(f"; {name}" in listing for name in (function.disassembly or {})["apirefs"].values())
 
 
+@pytest.mark.slow
 def test_the_other_answers_are_for_people_too(filled_path: Path, filled: SampleDB) -> None:
     assert f"functions    {filled.stats().num_functions:,}" in run("stats", filled_path).output
     assert run("check", filled_path).output == "The file is whole.\n"
@@ -172,6 +175,7 @@ def test_a_report_that_fails_is_named_and_the_others_are_added(tmp_path: Path) -
     assert [(each["status"], bool(each["error"])) for each in data] == [("failed", True), ("existed", False)]
 
 
+@pytest.mark.slow
 def test_quiet_prints_only_errors(reports: dict[str, Path], tmp_path: Path) -> None:
     bad = tmp_path / "bad.smda"
     bad.write_text("MZ")
@@ -179,6 +183,7 @@ def test_quiet_prints_only_errors(reports: dict[str, Path], tmp_path: Path) -> N
     assert (shown.code, shown.output, shown.errors.count("\n")) == (3, "", 1)
 
 
+@pytest.mark.slow
 def test_stdin_gives_paths_or_reports(reports: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "new.sampledb"
     (added,) = answered("add", path, "-", stdin=f"{reports['pe-x86']}\n")
@@ -186,6 +191,7 @@ def test_stdin_gives_paths_or_reports(reports: dict[str, Path], tmp_path: Path) 
     assert [each["status"] for each in answered("add", path, "-", stdin=json.dumps(report(function(1))))] == ["added"]
 
 
+@pytest.mark.slow
 def test_media_are_added_with_tags_and_notes(tmp_path: Path) -> None:
     path, media = tmp_path / "new.sampledb", tmp_path / "tone.wav"
     with wave.open(str(media), "wb") as tone:
@@ -225,6 +231,7 @@ def test_an_update_of_nothing_or_of_nonsense_is_wrong_usage(path: Path, argument
     assert run("update", path, 1, *arguments).code == 2
 
 
+@pytest.mark.slow
 def test_tags_come_and_go(path: Path) -> None:
     assert answered("tag", path, 1, "a", "b")["tags"] == ["a", "b"]
     assert answered("tag", path, 1, "c", "--remove", "a")["tags"] == ["b", "c"]
@@ -232,6 +239,7 @@ def test_tags_come_and_go(path: Path) -> None:
     assert run("tag", path, 1).code == 2
 
 
+@pytest.mark.slow
 def test_samples_are_deleted_all_or_none(copy: Path) -> None:
     assert run("delete", copy, 1, 9317).code == 1
     first, second, third, *others = answered("list", copy)
@@ -243,6 +251,7 @@ def test_samples_are_deleted_all_or_none(copy: Path) -> None:
 # Disassembling
 
 
+@pytest.mark.slow
 def test_binaries_are_queued_run_and_listed(tmp_path: Path) -> None:
     path, bad = tmp_path / "new.sampledb", tmp_path / "bad.exe"
     bad.write_bytes(b"no program")
@@ -264,6 +273,7 @@ def test_binaries_are_queued_run_and_listed(tmp_path: Path) -> None:
     assert answered("run", path) == []
 
 
+@pytest.mark.slow
 def test_a_job_is_cancelled(tmp_path: Path) -> None:
     path = tmp_path / "new.sampledb"
     (queued,) = answered("submit", path, SMALL)
@@ -272,6 +282,7 @@ def test_a_job_is_cancelled(tmp_path: Path) -> None:
     assert run("jobs", path, "--cancel", "nope").code == 1
 
 
+@pytest.mark.slow
 def test_a_binary_is_analyzed_in_one_go(tmp_path: Path) -> None:
     path = tmp_path / "new.sampledb"
     (added,) = answered("analyze", path, SMALL, "--family", "distlib")
@@ -285,6 +296,7 @@ def test_a_binary_is_analyzed_in_one_go(tmp_path: Path) -> None:
 # The file
 
 
+@pytest.mark.slow
 def test_a_copy_is_whole_and_replaces_nothing(copy: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.sampledb"
     assert run("backup", copy, other).output.startswith(f"Wrote {other}, ")
@@ -292,6 +304,7 @@ def test_a_copy_is_whole_and_replaces_nothing(copy: Path, tmp_path: Path) -> Non
     assert run("backup", copy, other).code == 1
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_salvaged_and_what_was_lost_is_listed(copy: Path, tmp_path: Path) -> None:
     damaged = Path(shutil.copy(copy, tmp_path / "damaged.sampledb"))
     assert "nothing was lost" in run("salvage", damaged, tmp_path / "whole.sampledb").output
@@ -305,6 +318,7 @@ def test_a_damaged_file_is_salvaged_and_what_was_lost_is_listed(copy: Path, tmp_
     assert (shown.code, f"{len(lost):,} things were lost" in shown.output) == (3, True)
 
 
+@pytest.mark.slow
 def test_compacting_says_what_it_brings(copy: Path) -> None:
     before = copy.stat().st_size
     assert answered("compact", copy) == {"bytes_before": before, "bytes_after": copy.stat().st_size}

@@ -10,6 +10,7 @@ from tests.cli import tour
 LAUNCHERS = Path(sys.prefix).glob("lib/python3*/site-packages/pip/_vendor/distlib/t32.exe")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32" or not any(LAUNCHERS), reason="needs a POSIX shell, and pip's launchers")
 def test_the_first_ten_minutes_print_what_the_readme_says(tmp_path: Path) -> None:
     steps = tour.steps(tour.README.read_text("utf-8"))

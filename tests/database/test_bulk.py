@@ -43,6 +43,7 @@ def _packs(process: str) -> bool:
 linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("at_once")
 def test_what_processes_pack_is_what_this_one_would_have(db: SampleDB, parsed: dict[str, dict[str, Any]]) -> None:
     given = [*parsed.values(), *many(40)]
@@ -190,6 +191,7 @@ def test_a_disk_that_is_full_ends_it(db: SampleDB) -> None:
         list(db.add_samples(report(*(function(16 * each) for each in range(3000)), seed=str(n)) for n in range(9)))
 
 
+@pytest.mark.slow
 def test_a_crash_takes_nothing_that_was_reported(tmp_path: Path) -> None:
     path = tmp_path / "crash.sampledb"
     command = [sys.executable, "-c", _ADD_MANY, str(path)]

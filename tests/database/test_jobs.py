@@ -32,6 +32,7 @@ from sampledb.store.connection import Connections
 from sampledb.store.tables import jobs
 from sampledb.workers.pool import Workers
 from tests import binaries
+from tests.markers import every_platform, mostly_slow
 from tests.raw import downgrade, raw
 from tests.strategies import function, report
 
@@ -122,6 +123,7 @@ def test_unknown_jobs_and_states_are_errors(db: SampleDB) -> None:
 # Running
 
 
+@every_platform
 def test_every_format_becomes_the_sample_that_smda_makes_of_it(
     db: SampleDB, sources: dict[str, Path], parsed: Parsed
 ) -> None:
@@ -138,6 +140,7 @@ def test_every_format_becomes_the_sample_that_smda_makes_of_it(
     assert db.check(deep=True) == []
 
 
+@pytest.mark.slow
 def test_a_dump_is_disassembled_where_it_was_mapped(db: SampleDB) -> None:
     code = bytes.fromhex("5589e583ec10c745fc05000000e80a00000089ec5dc3909090909090" + "5589e5b8010000005dc3") * 20
     db.submit_binary(code, filename="dump.bin", is_dump=True, base_addr="0xffff800000001000", bitness=64)
@@ -150,7 +153,10 @@ def test_a_dump_is_disassembled_where_it_was_mapped(db: SampleDB) -> None:
     assert all(each.offset >= sample.base_addr for each in db.iter_functions(sample.sample_id))
 
 
-@pytest.mark.parametrize("binary", [b"", b"garbage" * 999, SMALL.read_bytes()[:200], b"\x7fELF", bytes(5000)])
+NO_PROGRAMS = [b"", b"garbage" * 999, SMALL.read_bytes()[:200], b"\x7fELF", bytes(5000)]
+
+
+@pytest.mark.parametrize("binary", mostly_slow(NO_PROGRAMS, NO_PROGRAMS[1:2]))
 def test_what_smda_can_make_nothing_of_fails_and_leaves_no_sample(db: SampleDB, binary: bytes) -> None:
     job_id = db.submit_binary(binary)
     (job,) = db.run_jobs()
@@ -165,6 +171,7 @@ def test_what_smda_can_make_nothing_of_fails_and_leaves_no_sample(db: SampleDB, 
     assert db.submit_binary(binary) != job_id
 
 
+@pytest.mark.slow
 def test_a_limit_leaves_the_rest_in_the_queue(db: SampleDB) -> None:
     ids = [db.submit_binary(each) for each in OTHERS[:3]]
     told: list[tuple[int, int]] = []
@@ -174,6 +181,7 @@ def test_a_limit_leaves_the_rest_in_the_queue(db: SampleDB) -> None:
     assert [job.job_id for job in db.list_jobs("queued")] == ids[1:]
 
 
+@pytest.mark.slow
 def test_analyze_gives_the_sample_or_the_reason(db: SampleDB) -> None:
     sample = db.analyze(SMALL, family="distlib", username="me")
     assert (sample.name, sample.family, sample.username) == ("t32.exe", "distlib", "me")
@@ -188,6 +196,7 @@ def test_analyze_gives_the_sample_or_the_reason(db: SampleDB) -> None:
     assert db.get_job(job_id).state == "queued"
 
 
+@pytest.mark.slow
 def test_a_media_sample_gets_the_analysis_and_keeps_its_name(db: SampleDB, tmp_path: Path) -> None:
     copy = tmp_path / "installer.exe"
     copy.write_bytes(SMALL.read_bytes())
@@ -197,6 +206,7 @@ def test_a_media_sample_gets_the_analysis_and_keeps_its_name(db: SampleDB, tmp_p
     assert sample.num_functions
 
 
+@pytest.mark.slow
 def test_a_report_that_came_first_is_the_result(db: SampleDB, parsed: Parsed, sources: dict[str, Path]) -> None:
     db.submit_binary(sources["pe-x86"])
     sample = db.add_sample(parsed["pe-x86"])
@@ -208,6 +218,7 @@ def test_a_report_that_came_first_is_the_result(db: SampleDB, parsed: Parsed, so
 # Binaries
 
 
+@pytest.mark.slow
 def test_a_binary_is_kept_only_where_that_was_asked_for(db: SampleDB) -> None:
     kept, dropped = db.analyze(SMALL, keep_binary=True), db.analyze(OTHERS[0])
     assert db.get_binary(kept.sample_id) == SMALL.read_bytes()
@@ -220,6 +231,7 @@ def test_a_binary_is_kept_only_where_that_was_asked_for(db: SampleDB) -> None:
     assert [job.sample_id for job in db.list_jobs()] == [None, dropped.sample_id]
 
 
+@pytest.mark.slow
 def test_damage_to_a_queue_is_found(path: Path) -> None:
     with sampledb.open(path) as db:
         sample = db.analyze(SMALL, keep_binary=True)
@@ -243,6 +255,7 @@ def test_damage_to_a_queue_is_found(path: Path) -> None:
 # Cancelling and waiting
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_is_not_run(db: SampleDB) -> None:
     job_id = db.submit_binary(SMALL)
     assert db.cancel_job(job_id).state == "cancelled"
@@ -268,6 +281,7 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_job_is_cancelled_while_it_runs(db: SampleDB) -> None:
     job_id = db.submit_binary(binaries.large())
     thread = in_background(db.run_jobs)
@@ -279,6 +293,7 @@ def test_a_job_is_cancelled_while_it_runs(db: SampleDB) -> None:
     assert db.list_samples() == {}
 
 
+@pytest.mark.slow
 def test_waiting_ends_with_the_job_or_with_the_time(tmp_path: Path) -> None:
     path = tmp_path / "test.sampledb"
     with sampledb.open(path) as db:
@@ -328,6 +343,7 @@ def busy_worker() -> int:
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 
 
+@pytest.mark.slow
 @linux
 def test_a_worker_that_dies_each_time_fails_its_job_and_no_other(db: SampleDB) -> None:
     doomed = db.submit_binary(binaries.large())
@@ -346,6 +362,7 @@ def test_a_worker_that_dies_each_time_fails_its_job_and_no_other(db: SampleDB) -
     assert {db.get_job(each).attempts for each in others} == {1}
 
 
+@pytest.mark.slow
 @linux
 def test_a_stuck_worker_is_ended_by_the_clock(db: SampleDB) -> None:
     """A stopped process answers nothing and looks at no clock, like one that is stuck in C."""
@@ -360,6 +377,7 @@ def test_a_stuck_worker_is_ended_by_the_clock(db: SampleDB) -> None:
     assert "longer than 5 seconds" in job.error["details"]["reason"]
 
 
+@pytest.mark.slow
 @linux
 def test_a_binary_that_takes_too_much_memory_fails_and_its_worker_goes_on(db: SampleDB) -> None:
     greedy, modest = db.submit_binary(binaries.large()), db.submit_binary(SMALL)
@@ -372,6 +390,7 @@ def test_a_binary_that_takes_too_much_memory_fails_and_its_worker_goes_on(db: Sa
     assert db.get_job(modest).state == "finished"
 
 
+@pytest.mark.slow
 def test_smda_s_own_timeout_fails_the_job(db: SampleDB) -> None:
     job_id = db.submit_binary(binaries.large())
     with ThreadPoolExecutor(1) as threads:
@@ -382,6 +401,7 @@ def test_smda_s_own_timeout_fails_the_job(db: SampleDB) -> None:
     assert "in time" in job.error["details"]["reason"]
 
 
+@pytest.mark.slow
 def test_no_worker_outlives_the_call(db: SampleDB) -> None:
     db.analyze(SMALL)
     assert [child for child in children_of(os.getpid()) if b"sampledb.workers.pool" in _command(child)] == []
@@ -397,6 +417,7 @@ def _command(process: int) -> bytes:
 # Executors
 
 
+@pytest.mark.slow
 def test_any_executor_does(db: SampleDB) -> None:
     for number, executor in enumerate([ThreadPoolExecutor(2), ProcessPoolExecutor(2, get_context("spawn"))]):
         with executor:
@@ -468,6 +489,7 @@ def test_where_no_worker_starts_nothing_is_lost(
     assert (db.get_job(job_id).state, db.get_job(job_id).attempts) == ("queued", 0)
 
 
+@pytest.mark.slow
 def test_workers_find_what_the_caller_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the package is found through the current folder, and the path holds what is no text."""
     monkeypatch.chdir(Path(sampledb.__file__).parent.parent)
@@ -484,6 +506,7 @@ print(sampledb.open({str(tmp_path / "test.sampledb")!r}).analyze({str(SMALL)!r})
     assert done.stdout.strip() == "t32.exe"
 
 
+@pytest.mark.slow
 def test_an_interrupt_as_the_workers_start_ends_soon(tmp_path: Path) -> None:
     path = tmp_path / "test.sampledb"
     with sampledb.open(path) as db:
@@ -497,6 +520,7 @@ def test_an_interrupt_as_the_workers_start_ends_soon(tmp_path: Path) -> None:
         assert (db.get_job(job_id).state, db.get_job(job_id).attempts) == ("queued", 0)
 
 
+@pytest.mark.slow
 def test_a_busy_file_makes_a_runner_wait(tmp_path: Path) -> None:
     path = tmp_path / "test.sampledb"
     with sampledb.open(path, timeout=0.2) as db, sampledb.open(path) as other:
@@ -509,6 +533,7 @@ def test_a_busy_file_makes_a_runner_wait(tmp_path: Path) -> None:
         assert db.get_job(job_id).state == "finished"
 
 
+@pytest.mark.slow
 def test_progress_that_raises_leaves_no_job_behind(db: SampleDB) -> None:
     for each in OTHERS[:3]:
         db.submit_binary(each)
@@ -568,6 +593,7 @@ def test_a_broken_executor_is_an_error_and_its_jobs_wait_for_another(db: SampleD
     assert [job.state for job in db.run_jobs()] == ["finished"]
 
 
+@pytest.mark.slow
 def test_progress_is_told_after_each_job(db: SampleDB, capfd: pytest.CaptureFixture[str]) -> None:
     told: list[tuple[int, int, Job]] = []
     for each in OTHERS[:3]:
@@ -595,6 +621,7 @@ def run_in_process(path: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", RUN, str(path)], stderr=subprocess.PIPE)
 
 
+@pytest.mark.slow
 def test_two_runners_do_every_job_once(tmp_path: Path) -> None:
     path = tmp_path / "test.sampledb"
     with sampledb.open(path) as db:
@@ -610,6 +637,7 @@ def test_two_runners_do_every_job_once(tmp_path: Path) -> None:
         runner.stderr.close()
 
 
+@pytest.mark.slow
 @posix
 def test_a_runner_that_is_killed_again_and_again_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "test.sampledb"
@@ -632,6 +660,7 @@ def test_a_runner_that_is_killed_again_and_again_loses_nothing(tmp_path: Path) -
         assert db.check(deep=True) == []
 
 
+@pytest.mark.slow
 @posix
 def test_an_interrupted_runner_stores_what_is_finished_and_queues_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "test.sampledb"
@@ -668,6 +697,7 @@ def test_a_lease_that_ran_out_is_taken_over_and_what_comes_late_is_thrown_away(d
     connections.close()
 
 
+@pytest.mark.slow
 def test_a_lease_is_renewed_while_the_work_goes_on(db: SampleDB, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "HEARTBEAT", 0.1)
     job_id = db.submit_binary(binaries.large())
@@ -683,6 +713,7 @@ def test_a_lease_is_renewed_while_the_work_goes_on(db: SampleDB, monkeypatch: py
 # The file
 
 
+@pytest.mark.slow
 def test_a_file_of_the_first_version_gets_a_queue(tmp_path: Path) -> None:
     path = tmp_path / "old.sampledb"
     sampledb.open(path).close()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sampledb.format import frame as frames
 from sampledb.format import smda
 from tests import strategies
+from tests.markers import every_platform
 from tests.strategies import function, instruction
 
 Parsed = dict[str, dict[str, Any]]
@@ -52,6 +53,7 @@ def smda_function(offset: int = 4096, **changes: Any) -> dict[str, Any]:
     return made
 
 
+@every_platform
 def test_real_functions_are_regular_and_come_back(parsed: Parsed) -> None:
     for smda_report in parsed.values():
         functions = list(smda_report["xcfg"].values())

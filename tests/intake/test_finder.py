@@ -22,6 +22,7 @@ from sampledb.intake import compression as unpacking
 from sampledb.intake.source import read_source
 from tests.intake import packed
 from tests.intake.packed import PACKERS, VARIANTS
+from tests.markers import mostly_slow
 from tests.strategies import function, report
 
 
@@ -64,6 +65,7 @@ def test_real_reports_are_found_in_a_folder_however_they_are_packed(
         assert db.get_report(db.get_sample_by_sha256(str(expected["sha256"])).sample_id) == expected
 
 
+@pytest.mark.slow
 def test_real_reports_are_found_in_an_archive_and_in_a_stream(
     db: SampleDB, parsed: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -350,7 +352,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (1 if sys.
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no resource module")
-@pytest.mark.parametrize("kind", packed.BOMBS)
+@pytest.mark.parametrize("kind", mostly_slow(packed.BOMBS, list(packed.BOMBS)[:2]))
 def test_bombs_end_in_little_memory(tmp_path: Path, kind: str) -> None:
     path = written(tmp_path / "bomb.smda", packed.BOMBS[kind]())
     run = subprocess.run([sys.executable, "-c", READ, path], check=True, capture_output=True, text=True, timeout=60)

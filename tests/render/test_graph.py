@@ -15,6 +15,7 @@ from sampledb import InvalidInputError, MissingExtraError, SampleDB
 from sampledb.render import graph as graphs
 from sampledb.render import layout
 from tests import strategies
+from tests.markers import every_platform
 from tests.strategies import U64, instruction
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -74,6 +75,7 @@ def statements(dot: str) -> list[str]:
     return re.sub(r'"(?:[^"\\\n]|\\.)*"', "TEXT", dot).splitlines()
 
 
+@every_platform
 def test_every_real_function_has_a_box_for_each_block_and_an_arrow_for_each_edge(filled: SampleDB) -> None:
     for sample in filled.list_samples().values():
         for each in list(filled.list_functions(sample.sample_id, limit=40, disassembly=True).values()):
@@ -86,6 +88,7 @@ def test_every_real_function_has_a_box_for_each_block_and_an_arrow_for_each_edge
             )
 
 
+@every_platform
 def test_real_branches_are_known_in_every_architecture_that_has_them(parsed: dict[str, dict[str, Any]]) -> None:
     for kind, report in parsed.items():
         edges = [edge for function in report["xcfg"].values() for edge in graphs.read(function).edges]
