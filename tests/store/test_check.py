@@ -52,8 +52,8 @@ FAULTS = {
     ),
     "a flipped bit in a report": (
         "UPDATE reports SET report = CAST(substr(report, 1, 99) || x'00' || substr(report, 101) AS BLOB)"
-        " WHERE sample_id = 4",
-        "reports, sample_id 4", True,
+        " WHERE sample_id = 3",
+        "reports, sample_id 3", True,
     ),
     "a later frame that went missing": (
         "DELETE FROM disassembly WHERE first_function_id = 17",
