@@ -1,8 +1,8 @@
-"""Real binaries that are on any machine with the `dev` extra, for SMDA to disassemble.
+"""Real binaries for SMDA, found on every machine that has the `dev` extra.
 
-PE for x86, x64 and aarch64 are distlib's launchers, CIL is clr-loader's assembly, ELF are this machine's
-programs or Python's own modules. No wheel for all platforms brings a Mach-O, so `macho` wraps the code of a
-launcher into one: real code in a minimal container.
+PE for x86, x64 and aarch64 are distlib's launchers, CIL is clr-loader's assembly, ELF is a program of this machine or
+a module of Python. No wheel for all platforms brings a Mach-O, so `macho` wraps a launcher's code: real code in a
+minimal container.
 """
 
 import importlib.util
@@ -12,23 +12,36 @@ from pathlib import Path
 
 import pefile
 
-# The machine types of PE, with the CPU type and subtype that Mach-O has for them.
+# Machine types of PE, with the CPU type and subtype of Mach-O.
 _CPUS = {0x8664: (0x01000007, 3), 0xAA64: (0x0100000C, 0)}
 _BASE = 0x1_0000_0000
 
 
+def by_platform(folder: Path) -> dict[str, Path]:
+    """Return a binary for each format and architecture, small ones first; new ones are written into `folder`."""
+    found = {"pe-x86": launcher("t32"), "pe-cil": cil_library()}
+    program = elf()
+    if program is not None:
+        found["elf"] = program
+    found |= {"pe-x64": launcher("t64"), "pe-aarch64": launcher("t64-arm")}
+    for architecture in ("x64", "aarch64"):
+        path = found[f"macho-{architecture}"] = folder / f"launcher-{architecture}"
+        path.write_bytes(macho(found[f"pe-{architecture}"]))
+    return found
+
+
 def launcher(name: str) -> Path:
-    """One of distlib's Windows launchers: `t32`, `t64`, `t64-arm`."""
+    """Return one of distlib's Windows launchers: `t32`, `t64`, `t64-arm`, or `w32` and so on."""
     return _package("distlib") / f"{name}.exe"
 
 
 def cil_library() -> Path:
-    """A small .NET assembly."""
+    """Return a small .NET assembly."""
     return _package("clr_loader") / "ffi" / "dlls" / "amd64" / "ClrLoader.dll"
 
 
 def elf() -> Path | None:
-    """A small ELF program or library of this machine; `None` where the platform has others."""
+    """Return a small ELF program or library of this machine; `None` where the platform has no ELF."""
     modules = sorted(Path(sysconfig.get_path("platstdlib"), "lib-dynload").glob("*.so"))
     candidates = [Path("/bin/ls"), Path("/usr/bin/true"), *modules]
     found = [path for path in candidates if path.is_file() and path.read_bytes()[:4] == b"\x7fELF"]
@@ -36,21 +49,21 @@ def elf() -> Path | None:
 
 
 def large() -> bytes:
-    """A program that takes SMDA many seconds: a launcher with its code over and over again, each time elsewhere."""
+    """Return a program that takes SMDA many seconds: the code of a launcher, sixty times over."""
     pe = pefile.PE(str(launcher("t64")))
     section = next(section for section in pe.sections if section.Name.startswith(b".text"))
     return macho_of(section.get_data() * 60, 0x8664)
 
 
 def macho(launcher_path: Path) -> bytes:
-    """A Mach-O executable with the code of a Windows launcher for x64 or aarch64."""
+    """Return a Mach-O executable with the code of a Windows launcher for x64 or aarch64."""
     pe = pefile.PE(str(launcher_path))
     code: bytes = next(section for section in pe.sections if section.Name.startswith(b".text")).get_data()
     return macho_of(code, pe.FILE_HEADER.Machine)
 
 
 def macho_of(code: bytes, machine: int) -> bytes:
-    """A Mach-O executable with code for the machine that PE has this number for."""
+    """Return a Mach-O executable with code for `machine`, a machine type of PE."""
     cpu, subtype = _CPUS[machine]
     offset, size = 0x1000, -(-len(code) // 0x1000) * 0x1000
     section = struct.pack(

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: reports, names and tags, valid and not; and small reports for tests that write their own."""
+"""Hypothesis strategies for reports and for values of samples, and builders of small reports."""
 
 import hashlib
 from typing import Any
@@ -37,7 +37,7 @@ digests = st.binary(min_size=1, max_size=8).map(lambda seed: hashlib.sha256(seed
 # Values that JSON cannot carry unchanged.
 MISFITS: list[Any] = [float("nan"), b"", "\udfff", {1: 2}, {"b": {3}}]
 
-# One for each rule that a value can break: field of update_sample, value.
+# Fields of update_sample with a value for each rule that it can break.
 BROKEN_VALUES: list[tuple[str, Any]] = [
     *[("family_name", value) for value in ("a b", "a..b", ".a", "a-", "ä", "a\n", "a" * 65, None, 5)],
     *[("version", value) for value in ("1\n", "x" * 65, "\x1b[31m", None, 1.0)],
@@ -55,12 +55,12 @@ BROKEN_VALUES: list[tuple[str, Any]] = [
 
 
 def instruction(address: int, code: str = "90", mnemonic: str = "nop", operands: str = "") -> list[Any]:
-    """One instruction as SMDA writes it."""
+    """Return an instruction as SMDA writes it."""
     return [address, code, mnemonic, operands]
 
 
 def function(offset: int, blocks: dict[str, list[list[Any]]] | None = None, **metadata: Any) -> dict[str, Any]:
-    """A function dict with what SMDA requires; `metadata` is added to its own."""
+    """Return a function with the keys that SMDA requires; `metadata` is merged into its own."""
     if blocks is None:
         blocks = {str(offset): [instruction(offset), instruction(offset + 1, "c3", "ret")]}
     return {
@@ -84,7 +84,7 @@ def function(offset: int, blocks: dict[str, list[list[Any]]] | None = None, **me
 
 
 def report(*functions: dict[str, Any], seed: str = "a", **fields: Any) -> dict[str, Any]:
-    """A report with what SMDA requires, of the file whose content is `seed`."""
+    """Return a report with the keys that SMDA requires, of a file with the content `seed`."""
     return {
         "architecture": "intel",
         "base_addr": 0x400000,
@@ -109,7 +109,7 @@ hex_codes = st.binary(min_size=1, max_size=6).map(bytes.hex) | st.sampled_from([
 
 @st.composite
 def blocks(draw: st.DrawFn, start: int) -> dict[str, list[list[Any]]]:
-    """Blocks from `start` on: most instructions follow each other, some do not, some have further fields."""
+    """Draw blocks from `start` on. Most instructions follow each other; some have further fields."""
     found: dict[str, list[list[Any]]] = {}
     address = start
     for _ in range(draw(st.integers(0, 3))):
@@ -127,7 +127,7 @@ def blocks(draw: st.DrawFn, start: int) -> dict[str, list[list[Any]]]:
 
 @st.composite
 def functions(draw: st.DrawFn) -> dict[str, Any]:
-    """A valid function: any address, any hash, unknown keys beside the known."""
+    """Draw a valid function: any address, any hash, unknown keys beside the known."""
     offset = draw(addresses)
     names = draw(texts)
     made = function(offset, draw(blocks(offset)), function_name=names, pic_hash=draw(st.none() | u64s))
@@ -139,7 +139,7 @@ def functions(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def reports(draw: st.DrawFn) -> dict[str, Any]:
-    """A valid report: optional keys present or not, unknown keys, up to 40 functions so that frames fill up."""
+    """Draw a valid report: optional and unknown keys, and up to 40 functions, which is more than a frame holds."""
     made = report(*draw(st.lists(functions(), max_size=40)), sha256=draw(digests))
     metadata = {
         "family": draw(families),

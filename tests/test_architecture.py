@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -62,10 +63,15 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
+@cache
+def tree(name: str) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(MODULES[name].read_text("utf-8"))))
+
+
 def imports(name: str) -> set[str]:
     """The modules of this package that a module imports, anywhere in it."""
     found = set()
-    for node in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
+    for node in tree(name):
         if isinstance(node, ast.Import):
             wanted = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -87,9 +93,8 @@ def _module(name: str) -> str:
 
 def libraries(name: str) -> set[str]:
     """The other packages that a module imports, anywhere in it."""
-    tree = [*ast.walk(ast.parse(MODULES[name].read_text("utf-8")))]
-    found = {alias.name for node in tree if isinstance(node, ast.Import) for alias in node.names}
-    found |= {node.module or "" for node in tree if isinstance(node, ast.ImportFrom)}
+    found = {alias.name for node in tree(name) if isinstance(node, ast.Import) for alias in node.names}
+    found |= {node.module or "" for node in tree(name) if isinstance(node, ast.ImportFrom)}
     return {each.split(".")[0] for each in found} - {"sampledb"}
 
 

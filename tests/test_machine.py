@@ -169,4 +169,4 @@ class SampleDBMachine(RuleBasedStateMachine):
 
 
 TestSampleDBMachine = SampleDBMachine.TestCase
-TestSampleDBMachine.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestSampleDBMachine.settings = settings(max_examples=settings().max_examples // 2, stateful_step_count=20)

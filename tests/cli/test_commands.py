@@ -38,7 +38,7 @@ READS: dict[str, tuple[list[object], Callable[[SampleDB], Any]]] = {
 }
 
 
-@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("read", mostly_slow(READS, {"all samples", "a function", "a query", "damage"}))
 def test_json_is_what_the_call_returns(filled_path: Path, read: str) -> None:
     (name, *arguments), call = READS[read]
     with sampledb.open(filled_path, readonly=True) as db:

@@ -18,6 +18,7 @@ import sampledb
 from sampledb.cli import main
 from tests import binaries
 from tests.cli.consoles import answered, command, environment, run
+from tests.markers import mostly_slow
 from tests.strategies import function, report
 
 posix = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the platform has no signals")
@@ -38,7 +39,10 @@ def test_errors_are_one_line_or_json_and_exit_with_1(path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["run"], ["delete", "1"], ["update", "1", "--family", "x"]])
+COMMANDS = [["list"], ["run"], ["delete", "1"], ["update", "1", "--family", "x"]]
+
+
+@pytest.mark.parametrize("arguments", mostly_slow(COMMANDS, COMMANDS[:2]))
 def test_a_name_that_was_mistyped_creates_no_file(tmp_path: Path, arguments: list[str]) -> None:
     path = tmp_path / "missing.sampledb"
     shown = run(arguments[0], path, *arguments[1:])
@@ -46,7 +50,10 @@ def test_a_name_that_was_mistyped_creates_no_file(tmp_path: Path, arguments: lis
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [["nope"], ["list"], ["add", "x"], ["show", "x"], ["list", "x", "--limit", "y"]])
+MISUSES = [["nope"], ["list"], ["add", "x"], ["show", "x"], ["list", "x", "--limit", "y"]]
+
+
+@pytest.mark.parametrize("arguments", mostly_slow(MISUSES, [["nope"], ["list", "x", "--limit", "y"]]))
 def test_usage_errors_exit_with_2(arguments: list[str]) -> None:
     assert run(*arguments).code == 2
 
@@ -56,7 +63,9 @@ def test_a_function_that_is_neither_id_nor_address_is_wrong_usage(path: Path) ->
 
 
 @posix
-@pytest.mark.parametrize("arguments", [["functions", 1], ["report", 1], ["list", "--json"]])
+@pytest.mark.parametrize(
+    "arguments", mostly_slow([["functions", 1], ["report", 1], ["list", "--json"]], [["report", 1]])
+)
 def test_a_reader_that_goes_away_is_no_error(filled_path: Path, arguments: list[object]) -> None:
     name, *rest = arguments
     # Larger than a pipe holds, or there would be nothing to notice.
@@ -75,6 +84,7 @@ def test_a_full_disk_is_an_error_in_one_line(filled_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "Error: stdout: No space left on device.\n")
 
 
+@pytest.mark.slow
 @posix
 def test_an_interrupted_run_ends_quietly_and_queues_its_job_again(tmp_path: Path) -> None:
     path = tmp_path / "new.sampledb"
@@ -128,6 +138,7 @@ def test_no_character_stops_the_output_whatever_the_locale(path: Path) -> None:
     assert "\\u03a9" in shown.output
 
 
+@pytest.mark.slow
 def test_control_sequences_do_not_reach_the_terminal(tmp_path: Path) -> None:
     path = tmp_path / "evil.sampledb"
     with sampledb.open(path) as db:
@@ -177,6 +188,7 @@ def test_commands_load_only_what_they_need(filled_path: Path) -> None:
             assert f" {library}\n" not in shown.errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shell", "words"),
     [

@@ -12,6 +12,7 @@ from sampledb.cli.table import count_cells
 from sampledb.cli.views import format_short_size
 from tests import binaries
 from tests.cli.consoles import Shown, run, run_on_terminal
+from tests.markers import mostly_slow
 from tests.strategies import function, report
 
 on_terminal = pytest.mark.skipif(sys.platform == "win32", reason="the platform has no pseudo-terminals")
@@ -24,7 +25,7 @@ def lines(shown: Shown) -> list[str]:
 
 
 @on_terminal
-@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("columns", mostly_slow([60, 80, 200], {80}))
 def test_tables_fit_the_terminal(filled_path: Path, filled: SampleDB, columns: int) -> None:
     shown = lines(run_on_terminal("list", filled_path, columns=columns))
     assert len(shown) == 1 + len(filled.list_samples())
@@ -43,6 +44,7 @@ def test_a_long_name_is_cut_on_a_terminal_and_whole_in_a_pipe(tmp_path: Path) ->
     assert "x" * 300 in run("functions", path, 1).output
 
 
+@pytest.mark.slow
 @on_terminal
 def test_a_card_fits_the_terminal_and_says_sizes_twice(filled_path: Path, filled: SampleDB) -> None:
     shown = lines(run_on_terminal("show", filled_path, 1, columns=60))
@@ -51,6 +53,7 @@ def test_a_card_fits_the_terminal_and_says_sizes_twice(filled_path: Path, filled
     assert any(f"{count:,} bytes ({format_short_size(count)})" in line for line in shown)
 
 
+@pytest.mark.slow
 @on_terminal
 def test_colours_are_for_terminals_that_want_them(filled_path: Path) -> None:
     arguments = ("function", filled_path, 1, 5)
@@ -89,6 +92,7 @@ def test_a_bar_shows_how_far_it_is_and_goes_away(reports: dict[str, Path], tmp_p
     assert SEQUENCE.sub("", shown.output).splitlines()[-1].startswith(f"{len(reports)} added, 1 failed in ")
 
 
+@pytest.mark.slow
 @on_terminal
 def test_work_whose_end_is_unknown_shows_a_wheel_until_it_ends(filled_path: Path) -> None:
     shown = run_on_terminal("check", filled_path, variables={"NO_COLOR": "1"})
@@ -116,6 +120,7 @@ def test_quiet_and_dumb_terminals_show_no_bar(reports: dict[str, Path], tmp_path
     assert shown.output.startswith("existed 1 t32.exe\n0 added, 1 existed in ")
 
 
+@pytest.mark.slow
 @on_terminal
 def test_jobs_that_are_submitted_are_named_even_where_a_bar_is(tmp_path: Path) -> None:
     path = tmp_path / "new.sampledb"
@@ -127,6 +132,7 @@ def test_jobs_that_are_submitted_are_named_even_where_a_bar_is(tmp_path: Path) -
     assert SEQUENCE.sub("", shown.output).splitlines()[-1].startswith("1 finished in ")
 
 
+@pytest.mark.slow
 @on_terminal
 def test_errors_are_one_line_on_a_terminal_too(filled_path: Path) -> None:
     shown = run_on_terminal("show", filled_path, 9317)

@@ -10,6 +10,7 @@ from tests.cli import tour
 LAUNCHERS = Path(sys.prefix).glob("lib/python3*/site-packages/pip/_vendor/distlib/t64.exe")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32" or not any(LAUNCHERS), reason="needs a POSIX shell, and pip's launchers")
 @pytest.mark.parametrize("readme", ["project", pytest.param("command line", marks=pytest.mark.slow)])
 def test_the_commands_print_what_the_readme_says(readme: str, tmp_path: Path) -> None:

@@ -169,6 +169,7 @@ def test_a_disk_that_is_full_ends_it(db: SampleDB) -> None:
         list(db.add_samples(report(*(function(16 * each) for each in range(3000)), seed=str(n)) for n in range(9)))
 
 
+@pytest.mark.slow
 def test_a_crash_takes_nothing_that_was_reported(tmp_path: Path) -> None:
     path = tmp_path / "crash.sampledb"
     command = [sys.executable, "-c", _ADD_MANY, str(path)]

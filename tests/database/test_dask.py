@@ -14,6 +14,7 @@ from tests import binaries
 distributed = pytest.importorskip("distributed")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the platform has no signals")
 def test_a_cluster_does_all_jobs_though_a_worker_is_killed(tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ def test_unknown_jobs_and_states_are_errors(db: SampleDB) -> None:
 # Running
 
 
+@every_platform
 def test_every_format_becomes_the_sample_that_smda_makes_of_it(
     db: SampleDB, sources: dict[str, Path], parsed: Parsed
 ) -> None:
@@ -137,6 +138,7 @@ def test_every_format_becomes_the_sample_that_smda_makes_of_it(
     assert db.check(deep=True) == []
 
 
+@pytest.mark.slow
 def test_a_dump_is_disassembled_where_it_was_mapped(db: SampleDB) -> None:
     code = bytes.fromhex("5589e583ec10c745fc05000000e80a00000089ec5dc3909090909090" + "5589e5b8010000005dc3") * 20
     db.submit_binary(code, filename="dump.bin", is_dump=True, base_addr="0xffff800000001000", bitness=64)
@@ -149,7 +151,10 @@ def test_a_dump_is_disassembled_where_it_was_mapped(db: SampleDB) -> None:
     assert all(each.offset >= sample.base_addr for each in db.iter_functions(sample.sample_id))
 
 
-@pytest.mark.parametrize("binary", [b"", b"garbage" * 999, SMALL.read_bytes()[:200], b"\x7fELF", bytes(5000)])
+NO_PROGRAMS = [b"", b"garbage" * 999, SMALL.read_bytes()[:200], b"\x7fELF", bytes(5000)]
+
+
+@pytest.mark.parametrize("binary", mostly_slow(NO_PROGRAMS, NO_PROGRAMS[1:2]))
 def test_what_smda_can_make_nothing_of_fails_and_leaves_no_sample(db: SampleDB, binary: bytes) -> None:
     job_id = db.submit_binary(binary)
     (job,) = db.run_jobs()
@@ -164,6 +169,7 @@ def test_what_smda_can_make_nothing_of_fails_and_leaves_no_sample(db: SampleDB, 
     assert db.submit_binary(binary) != job_id
 
 
+@pytest.mark.slow
 def test_a_limit_leaves_the_rest_in_the_queue(db: SampleDB) -> None:
     ids = [db.submit_binary(each) for each in OTHERS[:3]]
     told: list[tuple[int, int]] = []
@@ -173,6 +179,7 @@ def test_a_limit_leaves_the_rest_in_the_queue(db: SampleDB) -> None:
     assert [job.job_id for job in db.list_jobs("queued")] == ids[1:]
 
 
+@pytest.mark.slow
 def test_analyze_gives_the_sample_or_the_reason(db: SampleDB) -> None:
     sample = db.analyze(SMALL, family="distlib", username="me")
     assert (sample.name, sample.family, sample.username) == ("t32.exe", "distlib", "me")
@@ -187,6 +194,7 @@ def test_analyze_gives_the_sample_or_the_reason(db: SampleDB) -> None:
     assert db.get_job(job_id).state == "queued"
 
 
+@pytest.mark.slow
 def test_a_media_sample_gets_the_analysis_and_keeps_its_name(db: SampleDB, tmp_path: Path) -> None:
     copy = tmp_path / "installer.exe"
     copy.write_bytes(SMALL.read_bytes())
@@ -196,6 +204,7 @@ def test_a_media_sample_gets_the_analysis_and_keeps_its_name(db: SampleDB, tmp_p
     assert sample.num_functions
 
 
+@pytest.mark.slow
 def test_a_report_that_came_first_is_the_result(db: SampleDB, parsed: Parsed, sources: dict[str, Path]) -> None:
     db.submit_binary(sources["pe-x86"])
     sample = db.add_sample(parsed["pe-x86"])
@@ -207,6 +216,7 @@ def test_a_report_that_came_first_is_the_result(db: SampleDB, parsed: Parsed, so
 # Binaries
 
 
+@pytest.mark.slow
 def test_a_binary_is_kept_only_where_that_was_asked_for(db: SampleDB) -> None:
     kept, dropped = db.analyze(SMALL, keep_binary=True), db.analyze(OTHERS[0])
     assert db.get_binary(kept.sample_id) == SMALL.read_bytes()
@@ -219,6 +229,7 @@ def test_a_binary_is_kept_only_where_that_was_asked_for(db: SampleDB) -> None:
     assert [job.sample_id for job in db.list_jobs()] == [None, dropped.sample_id]
 
 
+@pytest.mark.slow
 def test_damage_to_a_queue_is_found(path: Path) -> None:
     with sampledb.open(path) as db:
         sample = db.analyze(SMALL, keep_binary=True)
@@ -242,6 +253,7 @@ def test_damage_to_a_queue_is_found(path: Path) -> None:
 # Cancelling and waiting
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_is_not_run(db: SampleDB) -> None:
     job_id = db.submit_binary(SMALL)
     assert db.cancel_job(job_id).state == "cancelled"
@@ -270,6 +282,7 @@ def test_a_job_is_cancelled_while_it_runs(db: SampleDB) -> None:
     assert db.list_samples() == {}
 
 
+@pytest.mark.slow
 def test_waiting_ends_with_the_job_or_with_the_time(tmp_path: Path) -> None:
     path = tmp_path / "test.sampledb"
     with sampledb.open(path) as db:
@@ -329,6 +342,7 @@ def test_no_worker_outlives_the_call(db: SampleDB) -> None:
 # Executors
 
 
+@pytest.mark.slow
 def test_any_executor_does(db: SampleDB) -> None:
     for number, executor in enumerate([ThreadPoolExecutor(2), ProcessPoolExecutor(2, get_context("spawn"))]):
         with executor:
@@ -400,6 +414,7 @@ def test_where_no_worker_starts_nothing_is_lost(
     assert (db.get_job(job_id).state, db.get_job(job_id).attempts) == ("queued", 0)
 
 
+@pytest.mark.slow
 def test_workers_find_what_the_caller_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the package is found through the current folder, and the path holds what is no text."""
     monkeypatch.chdir(Path(sampledb.__file__).parent.parent)
@@ -447,6 +462,7 @@ def test_a_busy_file_makes_a_runner_wait(path: Path, parsed: Parsed, sources: di
         assert db.get_job(job_id).state == "finished"
 
 
+@pytest.mark.slow
 def test_progress_that_raises_leaves_no_job_behind(db: SampleDB) -> None:
     for each in OTHERS[:3]:
         db.submit_binary(each)
@@ -506,6 +522,7 @@ def test_a_broken_executor_is_an_error_and_its_jobs_wait_for_another(db: SampleD
     assert [job.state for job in db.run_jobs()] == ["finished"]
 
 
+@pytest.mark.slow
 def test_progress_is_told_after_each_job(db: SampleDB, capfd: pytest.CaptureFixture[str]) -> None:
     told: list[tuple[int, int, Job]] = []
     for each in OTHERS[:3]:
@@ -547,6 +564,7 @@ def run_in_process(path: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", RUN, str(path)], stderr=subprocess.PIPE)
 
 
+@pytest.mark.slow
 def test_two_runners_do_every_job_once(tmp_path: Path) -> None:
     path = tmp_path / "test.sampledb"
     with sampledb.open(path) as db:
@@ -562,6 +580,7 @@ def test_two_runners_do_every_job_once(tmp_path: Path) -> None:
         runner.stderr.close()
 
 
+@pytest.mark.slow
 @posix
 def test_a_runner_that_is_killed_again_and_again_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "test.sampledb"
@@ -584,6 +603,7 @@ def test_a_runner_that_is_killed_again_and_again_loses_nothing(tmp_path: Path) -
         assert db.check(deep=True) == []
 
 
+@pytest.mark.slow
 @posix
 def test_an_interrupted_runner_stores_what_is_finished_and_queues_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "test.sampledb"
@@ -620,6 +640,7 @@ def test_a_lease_that_ran_out_is_taken_over_and_what_comes_late_is_thrown_away(d
     connections.close()
 
 
+@pytest.mark.slow
 def test_a_lease_is_renewed_while_the_work_goes_on(db: SampleDB, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sampledb.database.runner.HEARTBEAT", 0.1)
     job_id = db.submit_binary(binaries.large())

@@ -13,6 +13,7 @@ from sampledb.format.decoder import count_functions, decode_frame
 from sampledb.format.encoder import encode_frame, split_into_frames
 from sampledb.format.frame import FUNCTIONS, JSON_BYTES, FrameError, Row
 from tests import strategies
+from tests.markers import every_platform
 from tests.strategies import function, instruction
 
 Parsed = dict[str, dict[str, Any]]
@@ -52,6 +53,7 @@ def smda_function(offset: int = 4096, **changes: Any) -> dict[str, Any]:
     return made
 
 
+@every_platform
 def test_real_functions_are_regular_and_come_back(parsed: Parsed) -> None:
     for smda_report in parsed.values():
         functions = list(smda_report["xcfg"].values())

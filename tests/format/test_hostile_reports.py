@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import sampledb
 from sampledb import InvalidInputError, SampleDB
+from tests.conftest import Record
+from tests.markers import mostly_slow
 from tests.strategies import function, instruction, report
 
 Parsed = dict[str, dict[str, Any]]
@@ -136,7 +138,6 @@ def spoiled(data: bytes, other: bytes, chance: random.Random) -> bytes:
 
 
 @given(chance=st.randoms(use_true_random=False))
-@settings(max_examples=150)
 def test_reports_of_another_shape(memory: SampleDB, small: list[dict[str, Any]], chance: random.Random) -> None:
     whole: Any = chance.choice(small)
     for _ in range(chance.choice([1, 1, 2, 5])):
@@ -145,24 +146,20 @@ def test_reports_of_another_shape(memory: SampleDB, small: list[dict[str, Any]],
 
 
 @given(chance=st.randoms(use_true_random=False))
-@settings(max_examples=150)
 def test_reports_of_other_bytes(memory: SampleDB, small: list[dict[str, Any]], chance: random.Random) -> None:
     data, other = (json.dumps(chance.choice(small)).encode() for _ in range(2))
     refused_or_equal(memory, spoiled(data, other, chance))
 
 
 @pytest.mark.sweep
-def test_reports_by_the_thousand(
-    memory: SampleDB, small: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_reports_by_the_thousand(memory: SampleDB, small: list[dict[str, Any]], record: Record) -> None:
     stored = 0
     for seed in range(SWEPT):
         chance = random.Random(seed)  # noqa: S311 - it must be repeatable
         whole, other = chance.choice(small), json.dumps(chance.choice(small)).encode()
         data = dumped(changed(changed(whole, chance), chance)) if seed % 2 else spoiled(dumped(whole), other, chance)
         stored += refused_or_equal(memory, data)
-    with capsys.disabled():
-        print(f"\n{SWEPT} reports changed: {stored} stored, {SWEPT - stored} refused", end=" ")  # noqa: T201
+    record("reports changed", {"reports": SWEPT, "stored": stored})
 
 
 # What could take more than its share
@@ -202,7 +199,7 @@ def _alone(place: int) -> dict[str, Any]:
     return function(place * 16, {str(place * 16): [instruction(place * 16, "90", f"mnemonic{place}")]})
 
 
-@pytest.mark.parametrize("many", MANY)
+@pytest.mark.parametrize("many", mostly_slow(MANY, {"functions", "references", "large numbers"}))
 def test_what_there_is_much_of_takes_time_in_proportion(memory: SampleDB, many: str) -> None:
     data = json.dumps(MANY[many]()).encode()
     begun = time.monotonic()
@@ -222,7 +219,7 @@ TOO_MUCH: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("path", TOO_MUCH)
+@pytest.mark.parametrize("path", mostly_slow(TOO_MUCH, {"$.statistics"}))
 def test_too_much_is_refused_where_it_is(memory: SampleDB, path: str) -> None:
     before = memory.stats()
     with pytest.raises(InvalidInputError) as raised:

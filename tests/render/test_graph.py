@@ -17,6 +17,7 @@ from sampledb.render.layout import place_boxes
 from sampledb.render.notebook import render_disassembly
 from sampledb.render.svg import MAX_EDGES, draw_graph
 from tests import strategies
+from tests.markers import every_platform
 from tests.strategies import U64, instruction
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -80,6 +81,7 @@ def statements(dot: str) -> list[str]:
     return re.sub(r'"(?:[^"\\\n]|\\.)*"', "TEXT", dot).splitlines()
 
 
+@every_platform
 def test_every_real_function_has_a_box_for_each_block_and_an_arrow_for_each_edge(filled: SampleDB) -> None:
     for sample in filled.list_samples().values():
         for each in list(filled.list_functions(sample.sample_id, limit=40, disassembly=True).values()):
@@ -92,6 +94,7 @@ def test_every_real_function_has_a_box_for_each_block_and_an_arrow_for_each_edge
             )
 
 
+@every_platform
 def test_real_branches_are_known_in_every_architecture_that_has_them(parsed: dict[str, dict[str, Any]]) -> None:
     for kind, report in parsed.items():
         edges = [edge for function in report["xcfg"].values() for edge in read_graph(function).edges]

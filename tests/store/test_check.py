@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import sampledb
+from tests.markers import mostly_slow
 from tests.raw import raw
 from tests.strategies import function, report
 
@@ -51,8 +52,8 @@ FAULTS = {
     ),
     "a flipped bit in a report": (
         "UPDATE reports SET report = CAST(substr(report, 1, 99) || x'00' || substr(report, 101) AS BLOB)"
-        " WHERE sample_id = 4",
-        "reports, sample_id 4", True,
+        " WHERE sample_id = 3",
+        "reports, sample_id 3", True,
     ),
     "a later frame that went missing": (
         "DELETE FROM disassembly WHERE first_function_id = 17",
@@ -121,7 +122,7 @@ def test_a_whole_file_has_no_problems(copy: Path) -> None:
         assert db.check(deep=True) == []
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", mostly_slow(FAULTS, list(FAULTS)[::4]))
 def test_a_planted_fault_is_found_where_it_is(copy: Path, fault: str) -> None:
     statement, where, needs_deep = FAULTS[fault]
     connection = python_sqlite.connect(copy)
@@ -135,8 +136,12 @@ def test_a_planted_fault_is_found_where_it_is(copy: Path, fault: str) -> None:
     assert all(problem.to_dict().keys() == {"what", "where", "sample_id"} for problem in deep)
 
 
-@pytest.mark.parametrize(("table", "column"), [("reports", "report"), ("disassembly", "frame"), ("binaries", "binary")])
-def test_every_flipped_bit_of_a_blob_is_found(path: Path, table: str, column: str) -> None:
+BLOBS = {"reports": "report", "disassembly": "frame", "binaries": "binary"}
+
+
+@pytest.mark.parametrize("table", mostly_slow(BLOBS, {"disassembly"}))
+def test_every_flipped_bit_of_a_blob_is_found(path: Path, table: str) -> None:
+    column = BLOBS[table]
     with sampledb.open(path) as db:
         db.submit_binary(b"MZ waits")
     whole = path.read_bytes()
@@ -153,6 +158,7 @@ def test_every_flipped_bit_of_a_blob_is_found(path: Path, table: str, column: st
             assert [problem.where.split(",")[0] for problem in db.check(deep=True)] == [table]
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_of_the_search_index_is_found_or_changes_no_answer(path: Path) -> None:
     with sampledb.open(path) as db:
         for number in range(3):

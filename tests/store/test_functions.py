@@ -10,11 +10,13 @@ import sampledb
 from sampledb import NotFoundError, SampleDB
 from sampledb.format.frame import FUNCTIONS
 from tests import strategies
+from tests.markers import every_platform
 from tests.strategies import KERNEL, U64, function, instruction, report
 
 Parsed = dict[str, dict[str, Any]]
 
 
+@every_platform
 def test_real_functions_are_listed_in_offset_order_with_their_numbers(filled: SampleDB, parsed: Parsed) -> None:
     for smda_report in parsed.values():
         sample = filled.get_sample_by_sha256(smda_report["sha256"])
@@ -30,6 +32,7 @@ def test_real_functions_are_listed_in_offset_order_with_their_numbers(filled: Sa
             assert found.disassembly is None
 
 
+@every_platform
 def test_real_functions_come_whole_with_their_disassembly(filled: SampleDB, parsed: Parsed) -> None:
     for smda_report in parsed.values():
         sample = filled.get_sample_by_sha256(smda_report["sha256"])
@@ -40,6 +43,7 @@ def test_real_functions_come_whole_with_their_disassembly(filled: SampleDB, pars
         assert list(filled.iter_functions(sample.sample_id, disassembly=True)) == list(whole.values())
 
 
+@every_platform
 def test_all_functions_stream_in_id_order(filled: SampleDB) -> None:
     streamed = list(filled.iter_functions())
     listed = [each for sample in filled.list_samples() for each in filled.list_functions(sample).values()]

@@ -61,7 +61,7 @@ def test_a_handle_salvages_its_own_file(damaged: Path) -> None:
     assert contents(target) == contents(damaged)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", mostly_slow(FAULTS, {"a flipped bit in a frame", "a report that went missing"}))
 def test_a_fault_costs_only_what_it_hit(damaged: Path, fault: str) -> None:
     with sampledb.open(damaged, readonly=True) as db:
         samples = db.list_samples()
@@ -100,6 +100,7 @@ def test_what_people_said_of_a_sample_survives_the_loss_of_its_analysis(damaged:
         assert len(lost) == 1 + before.num_functions
 
 
+@pytest.mark.slow
 def test_a_sample_without_its_row_comes_back_from_its_report(damaged: Path) -> None:
     with sampledb.open(damaged) as db:
         expected = db.get_report(3)
@@ -123,6 +124,7 @@ def test_ids_of_what_was_lost_are_not_given_again(damaged: Path) -> None:
         assert next(iter(db.list_functions(new.sample_id))) > last_function
 
 
+@pytest.mark.slow
 def test_a_job_without_its_binary_is_lost(damaged: Path) -> None:
     with raw(damaged) as connection:
         connection.execute("UPDATE binaries SET binary = x'00'")
@@ -132,7 +134,7 @@ def test_a_job_without_its_binary_is_lost(damaged: Path) -> None:
         assert [problem.where.split(",")[0] for problem in lost] == ["binaries", "jobs"]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", mostly_slow(range(4), {0}))
 def test_broken_pages_cost_only_what_is_on_them(damaged: Path, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311
     content = bytearray(damaged.read_bytes())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import sampledb
 from sampledb import Hit, InvalidInputError, NotFoundError, SampleDB
 from tests import strategies
+from tests.markers import every_platform
 from tests.raw import raw
 from tests.strategies import function, report
 
@@ -228,6 +229,7 @@ def test_an_index_that_disagrees_is_found(db: SampleDB) -> None:
     assert problem.where == "function_search, rowid 7"
 
 
+@every_platform
 def test_real_names_are_found(filled: SampleDB) -> None:
     names = {each.name for each in filled.iter_functions() if each.name}
     assert names

@@ -106,6 +106,7 @@ assert os.waitpid(child, 0)[1] == 0
     assert os.listdir(path.parent) == [path.name]  # noqa: PTH208
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform does not fork")
 def test_a_fork_waits_for_threads_that_write(path: Path) -> None:
     program = f"""
@@ -136,6 +137,7 @@ db.close()
         assert len(db.list_samples()) == 11
 
 
+@pytest.mark.slow
 def test_workers_of_a_process_pool_leave_one_file(path: Path) -> None:
     program = f"""
 import multiprocessing, pickle, sampledb
@@ -170,6 +172,7 @@ def test_a_reader_that_outlives_the_writer_leaves_one_file(path: Path) -> None:
     assert os.listdir(path.parent) == [path.name]  # noqa: PTH208
 
 
+@pytest.mark.slow
 def test_processes_may_create_one_file_together(tmp_path: Path) -> None:
     path = tmp_path / "together.sampledb"
     program = (

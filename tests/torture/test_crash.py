@@ -11,6 +11,7 @@ import pytest
 
 import sampledb
 from sampledb.store import sqlite
+from tests.markers import mostly_slow
 from tests.strategies import function, report
 
 WRITER = """
@@ -33,10 +34,11 @@ while True:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the platform has no SIGKILL")
-def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", mostly_slow([2, 8], {2}))
+def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path, kills: int) -> None:
     path = tmp_path / "crashed.sampledb"
     acknowledged: list[int] = []
-    for start in range(0, 8000, 1000):
+    for start in range(0, 1000 * kills, 1000):
         writer = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(path), str(start)],
             stdout=subprocess.PIPE,

@@ -24,6 +24,7 @@ import pytest
 
 from sampledb.store import sqlite
 from tests.conftest import Record
+from tests.markers import mostly_slow
 from tests.torture.faults import JOURNALS
 from tests.torture.operations import OPERATIONS, UNSAFE
 
@@ -71,6 +72,8 @@ DEFECTS: list[Case] = [
     {"operation": "back up", "call": "fsync", "action": "error=EIO", "number": 4, "lasts": True},
     {"operation": "back up", "call": "fdatasync", "action": "error=EIO", "number": 4, "lasts": True},
 ]
+# What the default run tries; the sweeps try all.
+TYPICAL = ["create and add", "add", "replace", "run a job", "compact", "back up", "recover and add"]
 # It has the system calls of ten others, and they are all alike.
 LONG = "add more than fits the cache"
 LONG_EVERY = 9
@@ -116,7 +119,7 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=300)
 
 
 class Bench:
@@ -135,18 +138,17 @@ class Bench:
             (folder / str(number)).mkdir()
             self._free.put(stack.enter_context(Worker(journal, folder / str(number))))
         self._pool = stack.enter_context(ThreadPoolExecutor(count))
-        self._counts: list[tuple[str, dict[str, int]]] = []
+        self._counts: dict[str, dict[str, int]] = {}
 
     def ask(self, cases: Iterable[Case]) -> Iterator[tuple[Case, dict[str, Any]]]:
         cases = list(cases)
         return zip(cases, self._pool.map(self._ask, cases), strict=True)
 
-    def counts(self) -> list[tuple[str, dict[str, int]]]:
-        """How often each operation makes each system call."""
-        if not self._counts:
-            answers = self.ask({"do": "count", "operation": operation} for operation in OPERATIONS)
-            self._counts = [(case["operation"], answer) for case, answer in answers]
-        return self._counts
+    def counts(self, operations: Iterable[str]) -> list[tuple[str, dict[str, int]]]:
+        """Return how often each operation makes each system call."""
+        new = [{"do": "count", "operation": each} for each in operations if each not in self._counts]
+        self._counts |= {case["operation"]: answer for case, answer in self.ask(new)}
+        return [(each, self._counts[each]) for each in operations]
 
     def _ask(self, case: Case) -> dict[str, Any]:
         worker = self._free.get()
@@ -156,7 +158,8 @@ class Bench:
             self._free.put(worker)
 
 
-@pytest.fixture(scope="module", params=JOURNALS)
+# One journal in the default run, both in CI.
+@pytest.fixture(scope="module", params=mostly_slow(JOURNALS, {"wal" if sqlite.WAL_IS_SAFE else "rollback"}))
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     journal = request.param
     if journal == "wal" and not sqlite.WAL_IS_SAFE:
@@ -172,9 +175,9 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
 # Cases
 
 
-def faults(bench: Bench, kinds: Iterable[Kind]) -> Iterator[Case]:
-    """All cases, in an order that is always the same."""
-    for (operation, calls), kind in itertools.product(bench.counts(), kinds):
+def faults(bench: Bench, kinds: Iterable[Kind], operations: Iterable[str] = OPERATIONS) -> Iterator[Case]:
+    """Yield all cases, in an order that is always the same."""
+    for (operation, calls), kind in itertools.product(bench.counts(operations), kinds):
         every = kind.every * (LONG_EVERY if operation == LONG else 1)
         # Other numbers for other operations.
         start = random.Random(f"{operation} {kind}").randrange(every)  # noqa: S311
@@ -183,15 +186,15 @@ def faults(bench: Bench, kinds: Iterable[Kind]) -> Iterator[Case]:
             yield {"do": "fail", "operation": operation, **fault}
 
 
-def cuts(*, each: int, every: int) -> Iterator[Case]:
-    """Power cuts at `every` so many events of all operations, of which `each` leaves chance to decide."""
-    for operation in OPERATIONS:
+def cuts(*, each: int, every: int, operations: Iterable[str] = OPERATIONS) -> Iterator[Case]:
+    """Yield power cuts at one of `every` so many events; `each` is how many of their outcomes are left to chance."""
+    for operation in operations:
         long = LONG_EVERY if operation == LONG else 1
         yield {"do": "cut", "operation": operation, "cuts": each, "every": every * long}
 
 
 def some(cases: Iterable[Case], each: int) -> Iterator[Case]:
-    """A few cases of each operation, always the same."""
+    """Yield a few cases of each operation, always the same."""
     groups: dict[str, list[Case]] = {}
     for case in cases:
         groups.setdefault(case["operation"], []).append(case)
@@ -213,26 +216,29 @@ def tried(bench: Bench, cases: Iterable[Case]) -> dict[str, int]:
 # A few of each
 
 
+@pytest.mark.slow
 def test_what_once_went_wrong_does_so_no_more(bench: Bench) -> None:
     tried(bench, [{"do": "fail", **case} for case in DEFECTS])
 
 
 def test_a_killed_process_leaves_a_whole_file(bench: Bench) -> None:
-    tried(bench, some(faults(bench, KILLS), 1))
+    tried(bench, some(faults(bench, KILLS, TYPICAL), 2))
 
 
 def test_a_failing_disk_is_an_error_of_ours_and_loses_nothing(bench: Bench) -> None:
-    tried(bench, some(faults(bench, ERRORS), 1))
+    tried(bench, some(faults(bench, ERRORS, TYPICAL), 2))
 
 
 def test_a_power_cut_leaves_a_whole_file(bench: Bench) -> None:
-    tried(bench, cuts(each=1, every=40))
+    tried(bench, cuts(each=1, every=50, operations=TYPICAL))
 
 
+@pytest.mark.slow
 def test_a_backup_that_returned_outlives_a_power_cut(bench: Bench) -> None:
     tried(bench, [{"do": "cut", "operation": "back up", "cuts": 4, "every": 1}])
 
 
+@pytest.mark.slow
 def test_the_loss_of_what_was_not_synced_would_be_noticed(bench: Bench) -> None:
     """Without this, the others would prove little."""
     ((_, answer),) = bench.ask([{"do": "cut", "operation": UNSAFE, "cuts": 2, "every": 5}])
