@@ -5,7 +5,6 @@ import msgspec
 from benchmarks.corpus import read_sha256, vary_report
 from sampledb import SampleDB
 from tests.format.test_reports import Parsed
-from tests.markers import every_platform
 
 
 def test_a_varied_report_is_another_sample_with_other_hashes(db: SampleDB, parsed: Parsed) -> None:

@@ -9,6 +9,7 @@ import pytest
 import sampledb
 from sampledb import SampleDB
 from tests.cli.consoles import answered, dicts, run
+from tests.markers import mostly_slow
 
 READS: dict[str, tuple[list[object], Callable[[SampleDB], Any]]] = {
     "all samples": (["list"], lambda db: dicts(db.list_samples().values())),
@@ -59,6 +60,7 @@ def test_in_a_pipe_everything_is_shown_whole_and_plain(filled_path: Path, filled
     assert "\x1b" not in listing
 
 
+@pytest.mark.slow
 def test_the_other_answers_are_for_people_too(filled_path: Path, filled: SampleDB) -> None:
     assert f"functions    {filled.stats().num_functions:,}" in run("stats", filled_path).output
     assert run("check", filled_path).output == "The file is whole.\n"

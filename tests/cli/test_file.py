@@ -5,6 +5,8 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from tests.cli.consoles import answered, run
 
 
@@ -15,6 +17,7 @@ def test_the_schema_documents_itself(filled_path: Path) -> None:
     assert "\n\n".join(f"{each};" for each in answered("schema", filled_path)) == printed.rstrip("\n")
 
 
+@pytest.mark.slow
 def test_a_copy_is_whole_and_replaces_nothing(copy: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.sampledb"
     assert run("backup", copy, other).output.startswith(f"Wrote {other}, ")
@@ -22,6 +25,7 @@ def test_a_copy_is_whole_and_replaces_nothing(copy: Path, tmp_path: Path) -> Non
     assert run("backup", copy, other).code == 1
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_salvaged_and_what_was_lost_is_listed(copy: Path, tmp_path: Path) -> None:
     damaged = Path(shutil.copy(copy, tmp_path / "damaged.sampledb"))
     assert "nothing was lost" in run("salvage", damaged, tmp_path / "whole.sampledb").output
@@ -35,6 +39,7 @@ def test_a_damaged_file_is_salvaged_and_what_was_lost_is_listed(copy: Path, tmp_
     assert (shown.code, f"{len(lost):,} things were lost" in shown.output) == (3, True)
 
 
+@pytest.mark.slow
 def test_compacting_says_what_it_brings(copy: Path) -> None:
     before = copy.stat().st_size
     assert answered("compact", copy) == {"bytes_before": before, "bytes_after": copy.stat().st_size}

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 import sampledb
 from tests import binaries
 from tests.cli.consoles import answered, dicts, run
@@ -9,6 +11,7 @@ from tests.cli.consoles import answered, dicts, run
 SMALL = binaries.launcher("t32")
 
 
+@pytest.mark.slow
 def test_binaries_are_queued_run_and_listed(tmp_path: Path) -> None:
     path, bad = tmp_path / "new.sampledb", tmp_path / "bad.exe"
     bad.write_bytes(b"no program")
@@ -30,6 +33,7 @@ def test_binaries_are_queued_run_and_listed(tmp_path: Path) -> None:
     assert answered("run", path) == []
 
 
+@pytest.mark.slow
 def test_a_job_is_cancelled(tmp_path: Path) -> None:
     path = tmp_path / "new.sampledb"
     (queued,) = answered("submit", path, SMALL)
@@ -38,6 +42,7 @@ def test_a_job_is_cancelled(tmp_path: Path) -> None:
     assert run("jobs", path, "--cancel", "nope").code == 1
 
 
+@pytest.mark.slow
 def test_a_binary_is_analyzed_in_one_go(tmp_path: Path) -> None:
     path = tmp_path / "new.sampledb"
     (added,) = answered("analyze", path, SMALL, "--family", "distlib")

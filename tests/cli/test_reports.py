@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 import sampledb
 from sampledb import SampleDB
 from tests.cli.consoles import answered, dicts, run
@@ -36,6 +38,7 @@ def test_a_report_that_fails_is_named_and_the_others_are_added(tmp_path: Path) -
     assert [(each["status"], bool(each["error"])) for each in data] == [("failed", True), ("existed", False)]
 
 
+@pytest.mark.slow
 def test_quiet_prints_only_errors(reports: dict[str, Path], tmp_path: Path) -> None:
     bad = tmp_path / "bad.smda"
     bad.write_text("MZ")
@@ -43,6 +46,7 @@ def test_quiet_prints_only_errors(reports: dict[str, Path], tmp_path: Path) -> N
     assert (shown.code, shown.output, shown.errors.count("\n")) == (3, "", 1)
 
 
+@pytest.mark.slow
 def test_stdin_gives_paths_or_reports(reports: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "new.sampledb"
     (added,) = answered("add", path, "-", stdin=f"{reports['pe-x86']}\n")

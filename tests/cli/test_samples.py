@@ -16,6 +16,7 @@ def test_a_sample_is_named_by_its_id_its_hashes_or_their_first_digits(filled_pat
         assert answered("show", filled_path, name) == sample.to_dict()
 
 
+@pytest.mark.slow
 def test_eight_digits_are_an_id_or_the_beginning_of_a_hash(tmp_path: Path) -> None:
     path = tmp_path / "test.sampledb"
     with sampledb.open(path) as db:
@@ -24,6 +25,7 @@ def test_eight_digits_are_an_id_or_the_beginning_of_a_hash(tmp_path: Path) -> No
     assert answered("show", path, sample.sha256) == sample.to_dict()
 
 
+@pytest.mark.slow
 def test_media_are_added_with_tags_and_notes(tmp_path: Path) -> None:
     path, media = tmp_path / "new.sampledb", tmp_path / "tone.wav"
     with wave.open(str(media), "wb") as tone:
@@ -60,6 +62,7 @@ def test_an_update_of_nothing_or_of_nonsense_is_wrong_usage(path: Path, argument
     assert run("update", path, 1, *arguments).code == 2
 
 
+@pytest.mark.slow
 def test_tags_come_and_go(path: Path) -> None:
     assert answered("tag", path, 1, "a", "b")["tags"] == ["a", "b"]
     assert answered("tag", path, 1, "c", "--remove", "a")["tags"] == ["b", "c"]
@@ -67,6 +70,7 @@ def test_tags_come_and_go(path: Path) -> None:
     assert run("tag", path, 1).code == 2
 
 
+@pytest.mark.slow
 def test_samples_are_deleted_all_or_none(copy: Path) -> None:
     assert run("delete", copy, 1, 9317).code == 1
     first, second, third, *others = answered("list", copy)

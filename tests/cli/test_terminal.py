@@ -113,6 +113,7 @@ def test_a_bar_needs_no_unicode_and_little_room(reports: dict[str, Path], tmp_pa
 
 
 @on_terminal
+@pytest.mark.slow
 def test_quiet_and_dumb_terminals_show_no_bar(reports: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "new.sampledb"
     assert run_on_terminal("add", "-q", path, reports["pe-x86"]) == Shown(0, "")

@@ -30,6 +30,7 @@ from sampledb import (
 from sampledb.store.connection import Connections
 from sampledb.store.tables import jobs
 from tests import binaries
+from tests.markers import every_platform, mostly_slow
 from tests.raw import raw
 from tests.strategies import function, report
 from tests.workers.processes import HANGS, children_of, linux, until
@@ -272,6 +273,7 @@ def in_background(call: Callable[[], object]) -> threading.Thread:
     return thread
 
 
+@pytest.mark.slow
 def test_a_job_is_cancelled_while_it_runs(db: SampleDB) -> None:
     job_id = db.submit_binary(binaries.large())
     thread = in_background(db.run_jobs)
@@ -300,6 +302,7 @@ def test_waiting_ends_with_the_job_or_with_the_time(tmp_path: Path) -> None:
 
 
 @linux
+@pytest.mark.slow
 def test_a_worker_that_dies_each_time_fails_its_job_and_no_other(db: SampleDB, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     doomed = db.submit_binary(binaries.large())
@@ -323,6 +326,7 @@ def test_a_worker_that_dies_each_time_fails_its_job_and_no_other(db: SampleDB, m
     assert {db.get_job(each).attempts for each in others} == {1}
 
 
+@pytest.mark.slow
 def test_smda_s_own_timeout_fails_the_job(db: SampleDB) -> None:
     job_id = db.submit_binary(binaries.large())
     with ThreadPoolExecutor(1) as threads:
@@ -334,6 +338,7 @@ def test_smda_s_own_timeout_fails_the_job(db: SampleDB) -> None:
 
 
 @linux
+@pytest.mark.slow
 def test_no_worker_outlives_the_call(db: SampleDB) -> None:
     db.analyze(SMALL)
     assert children_of(os.getpid(), "disassembler") == set()
@@ -442,6 +447,7 @@ def test_an_interrupt_as_the_workers_start_does_not_wait_for_them(tmp_path: Path
         assert (db.get_job(job_id).state, db.get_job(job_id).attempts) == ("queued", 0)
 
 
+@pytest.mark.slow
 def test_a_busy_file_makes_a_runner_wait(path: Path, parsed: Parsed, sources: dict[str, Path]) -> None:
     """The file is locked as soon as a worker has the job, and for many times as long as the runner waits for it."""
     is_locked = threading.Event()

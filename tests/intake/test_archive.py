@@ -16,6 +16,7 @@ from tests.intake import packed
 from tests.intake.packed import SMALL, read, sources, written
 
 
+@pytest.mark.slow
 def test_real_reports_are_found_in_an_archive_and_in_a_stream(
     db: SampleDB, parsed: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:

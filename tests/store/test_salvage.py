@@ -8,6 +8,7 @@ import pytest
 
 import sampledb
 from sampledb import InvalidInputError, NotASampleDBError, SampleDB, SampleDBError
+from tests.markers import mostly_slow
 from tests.raw import raw
 from tests.store.test_check import FAULTS
 from tests.strategies import function, report

@@ -19,6 +19,8 @@ import sampledb
 from sampledb import CorruptFileError
 from sampledb.format import codec
 from sampledb.format import frame as frames
+from tests.conftest import Record
+from tests.markers import mostly_slow
 from tests.raw import raw, register_next_format
 from tests.strategies import function, report
 from tests.torture import victim
@@ -531,7 +533,7 @@ UNFOLDING: dict[str, Callable[[], dict[str, object]]] = {
 @pytest.mark.parametrize("unfolding", mostly_slow(UNFOLDING, {"blocks"}))
 def test_a_frame_that_unfolds_has_a_bound(attacked: Attacked, path: Path, unfolding: str) -> None:
     names = frames.Frame.__struct_fields__
-    columns = dict(zip(names, msgspec.msgpack.decode(_frame_of(path)), strict=True)) | UNFOLDING[unfolding]
+    columns = dict(zip(names, msgspec.msgpack.decode(_frame_of(path)), strict=True)) | UNFOLDING[unfolding]()
     content = _with_blob(path, codec.FRAME, msgspec.msgpack.encode(list(columns.values())))
     assert len(content) < 2 * MIB
     verdict = attacked.open(content, calls=["get_function"], memory=8 << 30)
