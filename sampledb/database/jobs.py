@@ -22,7 +22,7 @@ _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.5
 
 
-class JobQueue(Handle):
+class Jobs(Handle):
     """Binaries in, samples out."""
 
     def submit_binary(
