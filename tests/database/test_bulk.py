@@ -100,6 +100,7 @@ def test_a_current_folder_that_is_gone_is_no_hindrance(
 
 @linux
 @pytest.mark.usefixtures("at_once")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_child_that_was_forked_meanwhile_ends_and_the_parent_goes_on(db: SampleDB) -> None:
     outcomes = db.add_samples(many(50))
     first = next(outcomes)

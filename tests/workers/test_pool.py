@@ -106,6 +106,7 @@ def test_a_shutdown_does_not_wait_for_stuck_processes() -> None:
 
 
 @linux
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_leaves_the_pool_to_its_parent(pool: Pool) -> None:
     first = pool.submit(parse).result()
     process = child()
