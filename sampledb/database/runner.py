@@ -18,12 +18,13 @@ import msgspec
 
 from sampledb.errors import AnalysisError, BusyError, InvalidInputError, MissingExtraError
 from sampledb.format.report import Report, parse_report
+from sampledb.intake.binary import Request
 from sampledb.model import Job, JobProgress
 from sampledb.store.connection import Connections
 from sampledb.store.tables import jobs
 from sampledb.store.tables import reports as storing
 from sampledb.store.tables.jobs import Claim
-from sampledb.workers.disassembler import Request, ask_for_report, disassemble, require_smda, share_memory
+from sampledb.workers.disassembler import ask_for_report, disassemble, require_smda, share_memory
 from sampledb.workers.pool import Pool
 from sampledb.workers.process import UnavailableError
 

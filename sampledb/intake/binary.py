@@ -3,6 +3,8 @@
 import os
 from typing import NamedTuple
 
+import msgspec
+
 from sampledb import limits
 from sampledb.errors import InvalidInputError
 from sampledb.files import open_regular
@@ -22,6 +24,23 @@ class Submission(NamedTuple):
     bitness: int
     username: str
     keep_binary: bool
+
+
+class Request(msgspec.Struct, frozen=True):
+    """How to disassemble a binary.
+
+    Attributes:
+        timeout: Seconds after which SMDA gives up, when it next looks at the clock.
+    """
+
+    job_id: str
+    filename: str | None
+    family: str
+    version: str
+    is_dump: bool
+    base_addr: int
+    bitness: int
+    timeout: float
 
 
 def read_submission(

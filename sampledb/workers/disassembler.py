@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from sampledb.errors import AnalysisError, MissingExtraError
+from sampledb.intake.binary import Request
 
 if TYPE_CHECKING:
     from sampledb.workers.pool import Ask
@@ -24,23 +25,6 @@ LEAST_MEMORY: Final = 1024**3
 # SMDA looks at the clock now and then; a process that is this much later is stuck.
 _GRACE: Final = 0.1
 _LEAST_GRACE: Final = 2.0
-
-
-class Request(msgspec.Struct, frozen=True):
-    """How to disassemble a binary.
-
-    Attributes:
-        timeout: Seconds after which SMDA gives up, when it next looks at the clock.
-    """
-
-    job_id: str
-    filename: str | None
-    family: str
-    version: str
-    is_dump: bool
-    base_addr: int
-    bitness: int
-    timeout: float
 
 
 _encode = msgspec.msgpack.Encoder().encode

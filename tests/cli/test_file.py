@@ -12,7 +12,7 @@ from tests.cli.consoles import answered, run
 
 def test_the_schema_documents_itself(filled_path: Path) -> None:
     printed = run("schema", filled_path).output
-    assert "-- One row a sample" in printed
+    assert "-- One row for each sample" in printed
     assert "CREATE VIEW function_list" in printed
     assert "\n\n".join(f"{each};" for each in answered("schema", filled_path)) == printed.rstrip("\n")
 

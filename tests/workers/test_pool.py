@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from sampledb import AnalysisError
-from sampledb.workers.disassembler import Request, ask_for_report
+from sampledb.intake.binary import Request
+from sampledb.workers.disassembler import ask_for_report
 from sampledb.workers.pool import Ask, Pool
 from sampledb.workers.process import DiedError
 from tests import binaries
@@ -122,6 +123,7 @@ def test_a_forked_child_leaves_the_pool_to_its_parent(pool: Pool) -> None:
 
 
 @linux
+@pytest.mark.slow
 def test_a_binary_that_takes_too_much_memory_fails_and_its_process_goes_on() -> None:
     with Pool("disassembler", 1, memory_limit=350 * 2**20) as pool:
         greedy = pool.submit(disassembling(binaries.large()))
@@ -133,6 +135,7 @@ def test_a_binary_that_takes_too_much_memory_fails_and_its_process_goes_on() -> 
 
 
 @linux
+@pytest.mark.slow
 def test_a_stuck_process_fails_its_binary_by_the_clock() -> None:
     with Pool("disassembler", 1) as pool:
         assert pool.submit(disassembling(SMALL)).result()

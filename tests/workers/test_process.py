@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from sampledb.format.report import Report, parse_report
-from sampledb.workers.disassembler import Request, ask_for_report
+from sampledb.intake.binary import Request
+from sampledb.workers.disassembler import ask_for_report
 from sampledb.workers.process import DiedError, Process, UnavailableError
 from tests import binaries
 from tests.strategies import function, report

@@ -18,11 +18,10 @@ import msgspec
 
 from sampledb.errors import AnalysisError, ConflictError, CorruptFileError, NotFoundError
 from sampledb.format import codec
-from sampledb.intake.binary import Submission
+from sampledb.intake.binary import Request, Submission
 from sampledb.model import Job, Problem, SampleId
 from sampledb.store.sqlite import Connection
 from sampledb.store.tables import values
-from sampledb.workers.disassembler import Request
 
 MAX_ATTEMPTS: Final = 3
 # Seconds. Long enough for a runner to wait for a busy file, short enough for others to wait after a crash.
