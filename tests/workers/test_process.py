@@ -77,7 +77,7 @@ sys.meta_path.insert(0, Finder)
     process.end()
     imported = {name for name in noted.read_text().split() if name.startswith("sampledb.")}
     assert f"sampledb.workers.{module}" in imported
-    assert {name.split(".")[1] for name in imported} <= {"workers", "format", "errors", "limits"}
+    assert {name.split(".")[1] for name in imported} <= {"workers", "format", "intake", "errors", "files", "limits"}
 
 
 def test_what_python_prints_is_no_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
