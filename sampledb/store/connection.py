@@ -165,7 +165,9 @@ class Connections:
         for left in mine:
             if left not in running:
                 self._loans.remove(left)
-                self._idle += [left.connection] if left.connection else []
+                if left.connection is not None:
+                    _roll_back(left.connection)
+                    self._idle.append(left.connection)
         return running
 
     def _refuse_deadlock(self, loan: _Loan, outer: list[_Loan]) -> None:
