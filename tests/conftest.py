@@ -12,7 +12,7 @@ from smda.Disassembler import Disassembler
 
 import sampledb
 from sampledb import SampleDB
-from tests import binaries, strategies
+from tests import binaries, own_sqlite, strategies
 
 # Property tests write to real files, whose speed is the disk's: no deadline decides a test.
 settings.register_profile(
@@ -23,6 +23,11 @@ settings.register_profile(
 )
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_report_header() -> str:
+    """Say which SQLite is tested."""
+    return own_sqlite.report()
 
 
 Record = Callable[[str, Mapping[str, int]], None]
