@@ -143,12 +143,13 @@ CREATE TABLE jobs (
     attempts     INTEGER NOT NULL CHECK (attempts >= 0),
     runner       TEXT,                      -- who runs it: host/process/random
     lease_until  REAL,                      -- Unix seconds; the runner renews it
+    lease_uptime REAL,                      -- the same moment by the runner's CLOCK_MONOTONIC, in seconds
     sample_id    INTEGER REFERENCES samples (sample_id) ON DELETE SET NULL,  -- the result
     error        TEXT,                      -- the reason of a failure, a JSON object
     submitted_at TEXT    NOT NULL,          -- ISO 8601, UTC, to the microsecond
     started_at   TEXT,                      -- of the last attempt
     finished_at  TEXT,
-    CHECK ((state = 'running') = (runner IS NOT NULL AND lease_until IS NOT NULL)),
+    CHECK ((state = 'running') = (runner IS NOT NULL AND lease_until IS NOT NULL AND lease_uptime IS NOT NULL)),
     CHECK ((state IN ('finished', 'failed', 'cancelled')) = (finished_at IS NOT NULL))
 ) STRICT"""
 
