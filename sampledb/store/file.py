@@ -11,6 +11,7 @@ from sampledb.files import (
     Identity,
     find_left,
     has_foreign_wal,
+    has_locks,
     is_marked_wal,
     names_super_journal,
     require_regular_beside,
@@ -30,7 +31,16 @@ _PRAGMAS: Final = (
     "PRAGMA cell_size_check = ON",
     # One large report must not leave a WAL of its size until the handle closes.
     "PRAGMA journal_size_limit = 16777216",
+    # On macOS a sync leaves data in the drive's cache, which a power cut empties. Elsewhere these do nothing.
+    "PRAGMA fullfsync = ON",
+    "PRAGMA checkpoint_fullfsync = ON",
 )
+# Real paths that threads of this process are opening. On POSIX, closing a file drops all locks that the process has on
+# it, also those of another thread that is just creating it.
+_opening: Final[list[str]] = []
+# Characters of names, and of SQL that removes them, in the message of an error.
+_SHOWN_NAMES: Final = 150
+_SHOWN_SQL: Final = 150
 
 
 class OpenedFile(NamedTuple):
@@ -52,15 +62,31 @@ def open_file(path: str, *, readonly: bool, timeout: float) -> OpenedFile:
     if path == MEMORY:
         return OpenedFile(_open(path, readonly=readonly, timeout=timeout), None, is_immutable=False)
     real = os.path.realpath(path)
-    _look_beside(real, readonly=readonly)
+    _opening.append(real)
+    try:
+        _look_beside(real, readonly=readonly)
+        return _open_real(real, readonly=readonly, timeout=timeout)
+    finally:
+        _opening.remove(real)
+
+
+def _is_in_use(path: str) -> bool:
+    """Return whether this process has the file open, or another thread opens it; then nobody else may close it."""
+    return forks.is_open(path) or _opening.count(path) > 1
+
+
+def _open_real(real: str, *, readonly: bool, timeout: float) -> OpenedFile:
     try:
         return OpenedFile(_open(real, readonly=readonly, timeout=timeout), Identity.of(real), is_immutable=False)
     except sqlite3.OperationalError as error:
+        if sqlite.result_code(error) in sqlite.BUSY and not _is_in_use(real) and not has_locks(real):
+            reason = "its file system has no locks, without which processes would damage it; copy it to a local disk"
+            raise StorageError.in_file(real, reason) from error
         if not readonly or not sqlite.may_be_read_only(error):
             raise
         if _size(real + "-journal"):
             reason = "a crash left a journal beside it; open it for writing once, which repairs it"
-            raise ReadOnlyError.of(path, reason) from error
+            raise ReadOnlyError.of(real, reason) from error
         if not _must_be_immutable(real):
             raise
         connection = _open(real, readonly=readonly, timeout=timeout, immutable=True)
@@ -74,7 +100,7 @@ def _look_beside(path: str, *, readonly: bool) -> None:
         reason = "it would have SQLite delete another file, and is no journal of a store; remove it"
         raise StorageError.in_file(path + "-journal", reason)
     left = "" if readonly else find_left(path)
-    if not left and not forks.is_open(path) and has_foreign_wal(path):
+    if not left and not _is_in_use(path) and has_foreign_wal(path):
         left = path + "-wal"
     if left:
         reason = "it belongs to another file that had this name; move it back beside that file, or delete it"
@@ -217,7 +243,7 @@ def _find_truncation(connection: Connection, path: str) -> str:
 def _must_be_immutable(path: str) -> bool:
     """Return whether a closed WAL file cannot be opened because its `-shm` cannot be created, as on read-only media."""
     # A hot WAL is part of the file's content, and SQLite ignores it with immutable=1.
-    return not forks.is_open(path) and is_marked_wal(path) and not _size(path + "-wal")
+    return not _is_in_use(path) and is_marked_wal(path) and not _size(path + "-wal")
 
 
 def _is_special(path: str) -> bool:
