@@ -2,10 +2,18 @@
 
 import os
 import stat
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sampledb.errors import CorruptFileError, NewerFormatError, NotASampleDBError, ReadOnlyError, StorageError
+from sampledb.errors import (
+    CorruptFileError,
+    NewerFormatError,
+    NotASampleDBError,
+    ReadOnlyError,
+    StorageError,
+    shorten,
+)
 from sampledb.files import (
     BESIDE,
     Identity,
@@ -17,7 +25,7 @@ from sampledb.files import (
     require_regular_beside,
 )
 from sampledb.limits import MEMORY
-from sampledb.store import forks, schema, sqlite
+from sampledb.store import forks, inspection, schema, sqlite
 from sampledb.store.sqlite import Connection, sqlite3
 
 _PRAGMAS: Final = (
@@ -170,7 +178,8 @@ def _open(path: str, *, readonly: bool, timeout: float, immutable: bool = False)
             version = _read_format(connection, path)
         if version != schema.FORMAT_VERSION:
             _write_format(connection, path, version, readonly=readonly)
-        _refuse(_find_truncation(connection, path) or schema.find_fault(connection))
+        _refuse_damage(_find_truncation(connection, path))
+        _refuse_schema(connection, path, readonly=readonly)
     except BaseException:
         connection.close()
         raise
@@ -220,13 +229,40 @@ def _write_format(connection: Connection, path: str, version: int, *, readonly: 
             schema.create(connection)
         elif version < schema.FORMAT_VERSION:
             # A trigger in the file would run during the upgrade.
-            _refuse(schema.find_planted(connection))
+            _refuse_schema(connection, path, is_current=False)
             schema.upgrade(connection, version)
 
 
-def _refuse(fault: str) -> None:
+def _refuse_damage(fault: str) -> None:
     if fault:
         raise CorruptFileError.of(fault, "the file as a whole")
+
+
+def _refuse_schema(connection: Connection, path: str, *, readonly: bool = False, is_current: bool = True) -> None:
+    """Raise CorruptFileError for a schema that is damaged, and StorageError for one that could run foreign SQL."""
+    fault, added = inspection.inspect(connection, is_current=is_current)
+    _refuse_damage(fault)
+    # No statement of a readonly handle writes a table that could have a trigger.
+    added = [each for each in added if not readonly or each.kind != "trigger"]
+    if added:
+        is_readable = is_current and all(each.kind == "trigger" for each in added)
+        raise _report_additions(path, added, is_readable=is_readable)
+
+
+def _report_additions(path: str, added: list[inspection.Addition], *, is_readable: bool) -> StorageError:
+    """Return the error for a file to which others added what could run their SQL; its details name all of it."""
+    names = ", ".join(f"{each.kind} {each.name}" for each in added)
+    removals = [each.removal for each in added]
+    ends = accumulate(len(removal) + 1 for removal in removals)
+    shown = max(1, sum(end <= _SHOWN_SQL for end in ends))
+    reason = f"for safety it is not opened, because these additions could run SQL of their author's: {names}"
+    remedy = "If they are yours, remove them with sqlite3 or sqlite-utils: " + " ".join(removals[:shown])
+    if shown < len(removals):
+        remedy += f" (open it again for the other {len(removals) - shown})"
+    if is_readable:
+        remedy += " Until then, readonly=True opens it."
+    message = f"{path}: {shorten(reason, _SHOWN_NAMES)}. {remedy}"
+    return StorageError(message, {"path": path, "reason": reason, "what": names, "remove": removals})
 
 
 def _find_truncation(connection: Connection, path: str) -> str:
