@@ -6,6 +6,7 @@ Whatever opens, writes or copies a store asks here first, because SQLite believe
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,8 @@ _ROLLBACK_JOURNAL: Final = b"\1\1"
 _WAL: Final = b"\2\2"
 # What file systems without hard links report.
 _NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+# What file systems without locks report.
+_NO_LOCKS: Final = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 class Identity(NamedTuple):
@@ -116,6 +119,25 @@ def is_marked_wal(path: str) -> bool:
         return _read_header(path)[_VERSIONS] == _WAL
     except OSError:
         return False
+
+
+def has_locks(path: str) -> bool:
+    """Return whether the file system can lock the file at `path`; as for `has_foreign_wal`, no handle may have it open.
+
+    SQLite takes a file system without locks, such as NFS without its lock daemon, for a busy one.
+    """
+    try:
+        # Windows has no such module, and no file system without locks.
+        import fcntl  # noqa: PLC0415
+
+        with open(path, "rb") as file:
+            # SQLite locks no byte so near to the beginning.
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB, 1)
+    except ImportError:
+        return True
+    except OSError as error:
+        return error.errno not in _NO_LOCKS
+    return True
 
 
 def _read_header(path: str) -> bytes:
@@ -257,6 +279,18 @@ def _sync(folder: Path) -> None:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        _sync_drive(handle)
     finally:
         os.close(handle)
+
+
+def _sync_drive(handle: int) -> None:
+    """Write a file or folder to disk; on macOS, also what the drive has in its cache, of any file."""
+    if sys.platform == "darwin":
+        import fcntl  # noqa: PLC0415 - Windows has no such module
+
+        # Some file systems, such as those of other machines, lack the call.
+        with suppress(OSError):
+            fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(handle)

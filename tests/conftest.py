@@ -13,7 +13,7 @@ from smda.Disassembler import Disassembler
 
 import sampledb
 from sampledb import SampleDB
-from tests import binaries, strategies
+from tests import binaries, own_sqlite, strategies
 from tests.markers import ALL
 
 # Property tests write to real files, whose speed is the disk's: no deadline decides a test.
@@ -30,6 +30,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 # Shells start background jobs with SIGINT ignored; the processes of tests would inherit that and miss their Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> str:
+    """Say which SQLite is tested."""
+    return own_sqlite.report()
+
 
 Record = Callable[[str, Mapping[str, int]], None]
 _RECORDED = "recorded"

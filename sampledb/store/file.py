@@ -2,21 +2,30 @@
 
 import os
 import stat
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sampledb.errors import CorruptFileError, NewerFormatError, NotASampleDBError, ReadOnlyError, StorageError
+from sampledb.errors import (
+    CorruptFileError,
+    NewerFormatError,
+    NotASampleDBError,
+    ReadOnlyError,
+    StorageError,
+    shorten,
+)
 from sampledb.files import (
     BESIDE,
     Identity,
     find_left,
     has_foreign_wal,
+    has_locks,
     is_marked_wal,
     names_super_journal,
     require_regular_beside,
 )
 from sampledb.limits import MEMORY
-from sampledb.store import forks, schema, sqlite
+from sampledb.store import forks, inspection, schema, sqlite
 from sampledb.store.sqlite import Connection, sqlite3
 
 _PRAGMAS: Final = (
@@ -30,7 +39,16 @@ _PRAGMAS: Final = (
     "PRAGMA cell_size_check = ON",
     # One large report must not leave a WAL of its size until the handle closes.
     "PRAGMA journal_size_limit = 16777216",
+    # On macOS a sync leaves data in the drive's cache, which a power cut empties. Elsewhere these do nothing.
+    "PRAGMA fullfsync = ON",
+    "PRAGMA checkpoint_fullfsync = ON",
 )
+# Real paths that threads of this process are opening. On POSIX, closing a file drops all locks that the process has on
+# it, also those of another thread that is just creating it.
+_opening: Final[list[str]] = []
+# Characters of names, and of SQL that removes them, in the message of an error.
+_SHOWN_NAMES: Final = 150
+_SHOWN_SQL: Final = 150
 
 
 class OpenedFile(NamedTuple):
@@ -52,15 +70,31 @@ def open_file(path: str, *, readonly: bool, timeout: float) -> OpenedFile:
     if path == MEMORY:
         return OpenedFile(_open(path, readonly=readonly, timeout=timeout), None, is_immutable=False)
     real = os.path.realpath(path)
-    _look_beside(real, readonly=readonly)
+    _opening.append(real)
+    try:
+        _look_beside(real, readonly=readonly)
+        return _open_real(real, readonly=readonly, timeout=timeout)
+    finally:
+        _opening.remove(real)
+
+
+def _is_in_use(path: str) -> bool:
+    """Return whether this process has the file open, or another thread opens it; then nobody else may close it."""
+    return forks.is_open(path) or _opening.count(path) > 1
+
+
+def _open_real(real: str, *, readonly: bool, timeout: float) -> OpenedFile:
     try:
         return OpenedFile(_open(real, readonly=readonly, timeout=timeout), Identity.of(real), is_immutable=False)
     except sqlite3.OperationalError as error:
+        if sqlite.result_code(error) in sqlite.BUSY and not _is_in_use(real) and not has_locks(real):
+            reason = "its file system has no locks, without which processes would damage it; copy it to a local disk"
+            raise StorageError.in_file(real, reason) from error
         if not readonly or not sqlite.may_be_read_only(error):
             raise
         if _size(real + "-journal"):
             reason = "a crash left a journal beside it; open it for writing once, which repairs it"
-            raise ReadOnlyError.of(path, reason) from error
+            raise ReadOnlyError.of(real, reason) from error
         if not _must_be_immutable(real):
             raise
         connection = _open(real, readonly=readonly, timeout=timeout, immutable=True)
@@ -74,7 +108,7 @@ def _look_beside(path: str, *, readonly: bool) -> None:
         reason = "it would have SQLite delete another file, and is no journal of a store; remove it"
         raise StorageError.in_file(path + "-journal", reason)
     left = "" if readonly else find_left(path)
-    if not left and not forks.is_open(path) and has_foreign_wal(path):
+    if not left and not _is_in_use(path) and has_foreign_wal(path):
         left = path + "-wal"
     if left:
         reason = "it belongs to another file that had this name; move it back beside that file, or delete it"
@@ -144,7 +178,8 @@ def _open(path: str, *, readonly: bool, timeout: float, immutable: bool = False)
             version = _read_format(connection, path)
         if version != schema.FORMAT_VERSION:
             _write_format(connection, path, version, readonly=readonly)
-        _refuse(_find_truncation(connection, path) or schema.find_fault(connection))
+        _refuse_damage(_find_truncation(connection, path))
+        _refuse_schema(connection, path, readonly=readonly)
     except BaseException:
         connection.close()
         raise
@@ -194,13 +229,40 @@ def _write_format(connection: Connection, path: str, version: int, *, readonly: 
             schema.create(connection)
         elif version < schema.FORMAT_VERSION:
             # A trigger in the file would run during the upgrade.
-            _refuse(schema.find_planted(connection))
+            _refuse_schema(connection, path, is_current=False)
             schema.upgrade(connection, version)
 
 
-def _refuse(fault: str) -> None:
+def _refuse_damage(fault: str) -> None:
     if fault:
         raise CorruptFileError.of(fault, "the file as a whole")
+
+
+def _refuse_schema(connection: Connection, path: str, *, readonly: bool = False, is_current: bool = True) -> None:
+    """Raise CorruptFileError for a schema that is damaged, and StorageError for one that could run foreign SQL."""
+    fault, added = inspection.inspect(connection, is_current=is_current)
+    _refuse_damage(fault)
+    # No statement of a readonly handle writes a table that could have a trigger.
+    added = [each for each in added if not readonly or each.kind != "trigger"]
+    if added:
+        is_readable = is_current and all(each.kind == "trigger" for each in added)
+        raise _report_additions(path, added, is_readable=is_readable)
+
+
+def _report_additions(path: str, added: list[inspection.Addition], *, is_readable: bool) -> StorageError:
+    """Return the error for a file to which others added what could run their SQL; its details name all of it."""
+    names = ", ".join(f"{each.kind} {each.name}" for each in added)
+    removals = [each.removal for each in added]
+    ends = accumulate(len(removal) + 1 for removal in removals)
+    shown = max(1, sum(end <= _SHOWN_SQL for end in ends))
+    reason = f"for safety it is not opened, because these additions could run SQL of their author's: {names}"
+    remedy = "If they are yours, remove them with sqlite3 or sqlite-utils: " + " ".join(removals[:shown])
+    if shown < len(removals):
+        remedy += f" (open it again for the other {len(removals) - shown})"
+    if is_readable:
+        remedy += " Until then, readonly=True opens it."
+    message = f"{path}: {shorten(reason, _SHOWN_NAMES)}. {remedy}"
+    return StorageError(message, {"path": path, "reason": reason, "what": names, "remove": removals})
 
 
 def _find_truncation(connection: Connection, path: str) -> str:
@@ -217,7 +279,7 @@ def _find_truncation(connection: Connection, path: str) -> str:
 def _must_be_immutable(path: str) -> bool:
     """Return whether a closed WAL file cannot be opened because its `-shm` cannot be created, as on read-only media."""
     # A hot WAL is part of the file's content, and SQLite ignores it with immutable=1.
-    return not forks.is_open(path) and is_marked_wal(path) and not _size(path + "-wal")
+    return not _is_in_use(path) and is_marked_wal(path) and not _size(path + "-wal")
 
 
 def _is_special(path: str) -> bool:

@@ -11,11 +11,11 @@ Formats 1 to 3 were written before the first release and cannot be read. Never c
 FORMAT_VERSION, change the statements, and add to UPGRADES the step that makes the same of an older file.
 """
 
-import re
 from typing import TYPE_CHECKING, Final
 
+from sampledb.store.sqlite import Connection
+
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
 
     from sqlite_utils import Database
@@ -143,12 +143,13 @@ CREATE TABLE jobs (
     attempts     INTEGER NOT NULL CHECK (attempts >= 0),
     runner       TEXT,                      -- who runs it: host/process/random
     lease_until  REAL,                      -- Unix seconds; the runner renews it
+    lease_uptime REAL,                      -- the same moment by the runner's CLOCK_MONOTONIC, in seconds
     sample_id    INTEGER REFERENCES samples (sample_id) ON DELETE SET NULL,  -- the result
     error        TEXT,                      -- the reason of a failure, a JSON object
     submitted_at TEXT    NOT NULL,          -- ISO 8601, UTC, to the microsecond
     started_at   TEXT,                      -- of the last attempt
     finished_at  TEXT,
-    CHECK ((state = 'running') = (runner IS NOT NULL AND lease_until IS NOT NULL)),
+    CHECK ((state = 'running') = (runner IS NOT NULL AND lease_until IS NOT NULL AND lease_uptime IS NOT NULL)),
     CHECK ((state IN ('finished', 'failed', 'cancelled')) = (finished_at IS NOT NULL))
 ) STRICT"""
 
@@ -232,18 +233,8 @@ UPGRADES: Final[dict[int, "Callable[[Database], None]"]] = {}
 # Statements of older formats that a later one replaced; without them, an older file would seem tampered with.
 FORMER_STATEMENTS: Final[tuple[str, ...]] = ()
 
-_COMMENT_OR_QUOTED: Final = re.compile(r"""--[^\n]*|/\*.*?(?:\*/|\Z)|'[^']*'|"[^"]*"|`[^`]*`|\[[^\]]*\]""", re.DOTALL)
-# Keywords, which SQLite takes for nothing else unless they are quoted.
-_EXPRESSION: Final = re.compile(r"\b(?:CHECK|AS)\b|\bDEFAULT\s*\(", re.IGNORECASE)
-_COLUMN: Final = r"\s*\w+(?:\s+COLLATE\s+\w+)?(?:\s+(?:ASC|DESC))?\s*"
-_INDEX_OF_COLUMNS: Final = re.compile(
-    rf"CREATE (?:UNIQUE )?INDEX \w+\s+ON\s+\w+\s*\({_COLUMN}(?:,{_COLUMN})*\)\s*", re.IGNORECASE
-)
-# SQLite and FTS5 read tables by these names.
-_RESERVED: Final = re.compile(r"sqlite_|(?:sample|function)_search", re.IGNORECASE)
 
-
-def create(connection: "sqlite3.Connection") -> None:
+def create(connection: Connection) -> None:
     """Create the schema in an empty file, inside the caller's transaction."""
     # Plain SQL: importing sqlite_utils takes fifty times as long.
     for statement in STATEMENTS:
@@ -251,7 +242,7 @@ def create(connection: "sqlite3.Connection") -> None:
     _stamp(connection)
 
 
-def upgrade(connection: "sqlite3.Connection", version: int) -> None:
+def upgrade(connection: Connection, version: int) -> None:
     """Bring a file of format `version` to FORMAT_VERSION, inside the caller's transaction."""
     from sqlite_utils import Database  # noqa: PLC0415 - see create()
 
@@ -262,42 +253,6 @@ def upgrade(connection: "sqlite3.Connection", version: int) -> None:
     _stamp(connection)
 
 
-def _stamp(connection: "sqlite3.Connection") -> None:
+def _stamp(connection: Connection) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-
-
-def find_fault(connection: "sqlite3.Connection") -> str:
-    """Return what is wrong with the schema of a file that claims FORMAT_VERSION, or `""`."""
-    found = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_schema")}
-    changed = next((statement for statement in STATEMENTS if statement not in found), None)
-    if changed is not None:
-        return f"{' '.join(changed.split()[:3])} is missing or altered"
-    return find_planted(connection)
-
-
-def find_planted(connection: "sqlite3.Connection") -> str:
-    """Return what others added to the schema that would run their SQL, or `""`.
-
-    Tables of others do no harm, nor do views and indexes of columns: only SQL that names them uses them. Triggers,
-    CHECK constraints, generated columns, indexes of expressions, and replacements of SQLite's own tables would run in
-    this package's transactions and in `check()`, for as long as their author likes.
-    """
-    rows = connection.execute("SELECT type, name, sql FROM sqlite_schema")
-    own = STATEMENTS + FORMER_STATEMENTS
-    planted = next((row for row in rows if row[2] not in own and not _is_harmless(*row)), None)
-    return "" if planted is None else f"{planted[0]} {planted[1]} was added, which could run SQL of its author's"
-
-
-def _is_harmless(kind: object, name: object, sql: object) -> bool:
-    if sql is None:
-        return True  # the index of a UNIQUE or PRIMARY KEY
-    # SQLite reads these columns as text, whatever type they have; a BLOB would match no pattern below.
-    if not (isinstance(kind, str) and isinstance(name, str) and isinstance(sql, str)):
-        return False
-    tokens = _COMMENT_OR_QUOTED.sub(lambda found: " " if found[0][0] in "-/" else "quoted", sql)
-    if kind == "table":
-        return tokens.startswith("CREATE TABLE ") and not _EXPRESSION.search(tokens)
-    if kind == "index":
-        return _INDEX_OF_COLUMNS.fullmatch(tokens) is not None
-    return kind == "view" and tokens.startswith("CREATE VIEW ") and not _RESERVED.match(name)

@@ -29,7 +29,7 @@ Connection = sqlite3.Connection
 
 VERSION: Final = sqlite3.sqlite_version
 
-# Primary result codes; the extended ones carry them in their low byte.
+# Primary result codes. sqlite3 reports extended ones, which carry them in their low byte; pysqlite3 reports these.
 BUSY: Final = {5, 6}
 _NOMEM, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN = 7, 8, 10, 11, 13, 14
 _PROTOCOL, _CONSTRAINT, _NOLFS, _NOTADB = 15, 19, 22, 26
@@ -118,6 +118,9 @@ def is_out_of_step(error: BaseException) -> bool:
 def translate(error: Exception, path: str, timeout: float) -> SampleDBError:
     """Return this package's error for one of `ERRORS`."""
     primary = result_code(error)
+    if "no such module: fts5" in str(error):
+        advice = "use another Python, or pip install pysqlite3 where it has wheels"
+        return StorageError.in_file(path, f"SQLite {VERSION} of this Python lacks full-text search (FTS5); {advice}")
     if primary in BUSY:
         return BusyError.of(path, "another connection is using it", timeout)
     if primary == _READONLY:

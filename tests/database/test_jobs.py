@@ -484,13 +484,14 @@ def test_progress_that_raises_leaves_no_job_behind(db: SampleDB) -> None:
     assert {job.attempts for job in db.list_jobs()} == {1}
 
 
-@pytest.mark.parametrize("runner", ["x", "host/abc/1", "host/99999999999999999999/1", "", "/1/"])
+@pytest.mark.parametrize("runner", ["x", "host/abc/1", "host/99999999999999999999/1", "", "/1/", jobs.runner_name()])
 @pytest.mark.parametrize("lease", [0.0, 9e99, -1.0])
 def test_a_forged_runner_does_not_hold_a_job_for_ever(path: Path, runner: str, lease: float) -> None:
     with sampledb.open(path) as db:
         job_id = db.submit_binary(b"garbage")
     with raw(path) as connection:
-        connection.execute("UPDATE jobs SET state = 'running', runner = ?, lease_until = ?", (runner, lease))
+        forged = "UPDATE jobs SET state = 'running', runner = :runner, lease_until = :lease, lease_uptime = :lease"
+        connection.execute(forged, {"runner": runner, "lease": lease})
     with sampledb.open(path) as db:
         assert [job.job_id for job in db.run_jobs(Lying(lambda: b""))] == [job_id]
 
@@ -657,6 +658,81 @@ def test_a_lease_is_renewed_while_the_work_goes_on(db: SampleDB, monkeypatch: py
     until(lambda: db.query(lease)[0]["lease"] > first)
     db.cancel_job(job_id)
     thread.join()
+
+
+CLAIM = """
+import sys, time
+real = time.time
+time.time = lambda: real() + float(sys.argv[2])
+import sampledb
+from sampledb.store.tables import jobs
+with sampledb.open(sys.argv[1]) as db, db._connections.writing() as connection:
+    claim = jobs.claim(connection, sys.argv[3] if sys.argv[3:] else jobs.runner_name())
+print("nothing" if claim is None else claim.request.job_id)
+"""
+
+
+def claim_elsewhere(path: Path, clock: int = 0, *runner: str) -> str:
+    """Return what another process claims that ends at once, whose Unix time is wrong by so many seconds."""
+    command = [sys.executable, "-c", CLAIM, str(path), str(clock), *runner]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
+def neighbour() -> str:
+    """Return a runner of another container on this machine, whose process cannot be seen from here."""
+    clock, _, _ = jobs.runner_name().partition("/")[0].rpartition(".")
+    return f"{clock}.1/1/a"
+
+
+@pytest.fixture
+def queued(db: SampleDB) -> str:
+    return db.submit_binary(SMALL)
+
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="hosts are known on Linux")
+
+
+@on_linux
+@pytest.mark.parametrize("clock", [-300, 300])
+@pytest.mark.parametrize("runner", [jobs.runner_name(), neighbour()], ids=["this process", "another container"])
+def test_a_clock_that_jumps_takes_no_job_from_a_living_runner(
+    db: SampleDB, queued: str, runner: str, clock: int
+) -> None:
+    with db._connections.writing() as connection:
+        assert jobs.claim(connection, runner)
+    assert [claim_elsewhere(Path(db.path), clock) for _ in range(4)] == ["nothing"] * 4
+    assert (db.get_job(queued).state, db.get_job(queued).attempts) == ("running", 1)
+    # Nor does it if the clock of the runner jumped before it took the job.
+    with db._connections.writing() as connection:
+        connection.execute("UPDATE jobs SET lease_until = lease_until + ?", (clock,))
+    assert claim_elsewhere(Path(db.path)) == "nothing"
+
+
+@on_linux
+@pytest.mark.parametrize("clock", [-300, 0, 300])
+def test_a_runner_that_lives_but_is_stuck_loses_its_job(db: SampleDB, queued: str, clock: int) -> None:
+    with db._connections.writing() as connection:
+        assert jobs.claim(connection, jobs.runner_name())
+        # It has been stuck for a little longer than a lease.
+        connection.execute("UPDATE jobs SET lease_uptime = lease_uptime - ?", (jobs.LEASE + 1,))
+    assert claim_elsewhere(Path(db.path), clock) == queued
+
+
+@on_linux
+@pytest.mark.parametrize("clock", [-300, 0, 300])
+def test_the_death_of_a_runner_is_noticed_at_once(db: SampleDB, queued: str, clock: int) -> None:
+    assert [claim_elsewhere(Path(db.path), clock) for _ in range(3)] == [queued] * 3
+    assert db.get_job(queued).attempts == 3
+
+
+def test_runners_of_different_machines_compare_unix_time(db: SampleDB, queued: str) -> None:
+    with db._connections.writing() as connection:
+        assert jobs.claim(connection, "elsewhere.1.1/1/a")
+        connection.execute("UPDATE jobs SET lease_uptime = 0")
+        assert jobs.claim(connection, jobs.runner_name()) is None
+        connection.execute("UPDATE jobs SET lease_until = lease_until - ?", (jobs.LEASE + 1,))
+        assert jobs.claim(connection, jobs.runner_name())
+    assert db.get_job(queued).attempts == 2
 
 
 # The file

@@ -47,8 +47,8 @@ def test_a_newer_format_is_refused_with_what_to_do(path: Path) -> None:
     [
         "DROP INDEX functions_by_pic_hash",
         "DROP TABLE disassembly",
-        "ALTER TABLE samples ADD COLUMN planted INTEGER",
-        "CREATE TRIGGER planted AFTER INSERT ON samples BEGIN DELETE FROM functions; END",
+        "ALTER TABLE samples RENAME COLUMN notes TO remarks",
+        "DROP VIEW sample_list",
     ],
 )
 def test_a_schema_that_is_not_ours_is_refused(path: Path, statement: str) -> None:

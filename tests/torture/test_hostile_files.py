@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 import sampledb
-from sampledb import CorruptFileError
+from sampledb import CorruptFileError, StorageError
 from sampledb.format import codec
 from sampledb.format import frame as frames
 from tests.conftest import Record
@@ -99,6 +99,11 @@ PLANTED = {
     "a trigger on the view of samples": [
         "CREATE TRIGGER planted INSTEAD OF INSERT ON sample_list BEGIN SELECT 1; END",
     ],
+    "a trigger on a table that check() makes for a moment": [
+        f"CREATE TRIGGER planted AFTER INSERT ON samples BEGIN SELECT {SLOW}; END",
+        "UPDATE sqlite_schema SET sql = replace(sql, 'ON samples', 'ON new_sample_search_data'),"
+        " tbl_name = 'new_sample_search_data' WHERE name = 'planted'",
+    ],
     "an index of an expression": [f"CREATE INDEX planted ON samples ({SLOW})"],
     "an index of another expression": ["CREATE INDEX planted ON samples (name || family)"],
     "an index of some rows": [f"CREATE INDEX planted ON samples (name) WHERE {SLOW} OR TRUE"],
@@ -107,10 +112,19 @@ PLANTED = {
     "a generated column": [f"CREATE TABLE planted (a, b AS ({SLOW}) UNIQUE)"],
     "a default": [f"CREATE TABLE planted (a DEFAULT /* ( */ ({SLOW}) REFERENCES samples ON DELETE SET DEFAULT)"],
     "a virtual table": ["CREATE VIRTUAL TABLE planted USING fts5(a)"],
+    "a column": ["ALTER TABLE samples ADD COLUMN planted TEXT"],
+    "a column that is generated": [f"ALTER TABLE samples ADD COLUMN planted BLOB AS ({SLOW})"],
+    "a constraint in a table of this package": [
+        f"UPDATE sqlite_schema SET sql = rtrim(sql, ') STRICT') || ', CHECK ({SLOW})) STRICT' WHERE name = 'reports'",  # noqa: S608
+    ],
+    "a column after a zero byte": ["UPDATE sqlite_schema SET sql = sql || char(0) || ', x)' WHERE name = 'reports'"],
+    "a table in place of a search index": [f"CREATE TABLE sample_search_more (a, CHECK ({SLOW}))"],
     "a view in place of the id counters": _as_view("sqlite_sequence", "name, x AS seq"),
     "a view in place of a search index": _as_view("sample_search_idx", "segid, x AS term, x AS pgno"),
     "a view in place of a search index, in capitals": _as_view("SAMPLE_SEARCH_IDX", "segid, x AS term, x AS pgno"),
 }
+
+ONLY_TRIGGERS = {"a trigger", "a trigger on the view of samples"}
 
 
 @pytest.fixture
@@ -134,8 +148,10 @@ def test_sql_in_the_schema_is_refused_and_not_run(attacked: Attacked, own: Path,
     plant(own, *PLANTED[planted])
     before = own.read_bytes()
     verdict = survived(attacked.open(before), planted)
-    assert set(verdict.calls.values()) == {"corrupt"}
-    with pytest.raises(CorruptFileError, match=r"could run SQL of its author's|malformed"):
+    # Nothing that a readonly handle does has a trigger.
+    reads = {"answer", "not_found"} if planted in ONLY_TRIGGERS else set()
+    assert set(verdict.calls.values()) - reads <= {"corrupt", "storage"}
+    with pytest.raises(StorageError, match=r"could run SQL of|malformed|missing or altered"):
         sampledb.open(own)
     assert own.read_bytes() == before
 
@@ -144,7 +160,7 @@ def test_a_trigger_does_not_see_a_file_being_upgraded(own: Path, monkeypatch: py
     plant(own, *PLANTED["a trigger"])
     before = own.read_bytes()
     register_next_format(monkeypatch, lambda database: database.table("samples").add_column("more", int))
-    with pytest.raises(CorruptFileError, match="trigger planted was added"):
+    with pytest.raises(StorageError, match='DROP TRIGGER "planted"'):
         sampledb.open(own)
     assert own.read_bytes() == before
 

@@ -34,7 +34,7 @@ WHERE function_id = ?"""  # noqa: S608
 _FRAMES: Final = f"""
 SELECT first_function_id, checksum, frame
 FROM disassembly
-WHERE first_function_id BETWEEN coalesce(({_FRAME_OF} ?1), 1) AND ?2
+WHERE first_function_id BETWEEN coalesce(({_FRAME_OF} :first), 1) AND :last
 ORDER BY first_function_id"""  # noqa: S608
 
 _STORED: Final = ", ".join(f'"{field}"' for field in FunctionRow.__struct_fields__)
@@ -131,7 +131,7 @@ def count_bytes(connection: Connection) -> int:
 def find_differences(connection: Connection, first: int, last: int) -> Iterator[Problem]:
     """Yield a Problem for each difference between the rows of one sample and their frames."""
     expected = first
-    for start, checksum, frame in connection.execute(_FRAMES, (first, last)):
+    for start, checksum, frame in connection.execute(_FRAMES, {"first": first, "last": last}):
         where = f"disassembly, function_id {start}"
         if start != expected:
             yield Problem(f"the frame should begin at function_id {expected}", where)
@@ -189,7 +189,8 @@ def _compare(function: Function, stored: Sequence[Any]) -> Iterator[Problem]:
 
 def _add_disassembly(connection: Connection, functions: Sequence[Function]) -> list[Function]:
     """Return functions, which are in id order, with their disassembly."""
-    stored = connection.execute(_FRAMES, (functions[0].function_id, functions[-1].function_id)).fetchall()
+    ends_of_range = {"first": functions[0].function_id, "last": functions[-1].function_id}
+    stored = connection.execute(_FRAMES, ends_of_range).fetchall()
     ids = [function.function_id for function in functions]
     ends = [bisect_left(ids, start) for start, *_ in stored[1:]] + [len(ids)]
     whole: list[Function] = []

@@ -5,7 +5,8 @@
        └──── given back ─┘   after an interrupt, or the death of a worker or a runner
 
 A runner holds each of its jobs by a lease that it renews, and changes a job only while it holds it. If a runner
-misses the end of its lease, another may take the job; the result of the first is then discarded.
+misses the end of its lease, another may take the job; the result of the first is then discarded. A lease ends by two
+clocks: runners of one machine read the monotonic one, which nobody can set; others can compare only Unix time.
 """
 
 import os
@@ -34,10 +35,12 @@ _REQUEST: Final = ("job_id", "filename", "family", "version", "is_dump", "base_a
 # Must repeat the WHERE of index `jobs_unfinished`; otherwise SQLite scans all finished jobs.
 _UNFINISHED: Final = "state IN ('queued', 'running')"
 _HELD: Final = "job_id = :job_id AND state = 'running' AND runner IS :runner"
-_END: Final = "runner = NULL, lease_until = NULL, finished_at = :now"
+_NO_LEASE: Final = "runner = NULL, lease_until = NULL, lease_uptime = NULL"
+_LEASE: Final = "lease_until = :until, lease_uptime = :uptime"
+_END: Final = f"{_NO_LEASE}, finished_at = :now"
 _CLAIM: Final = f"""
 UPDATE jobs
-SET state = 'running', runner = :runner, lease_until = :lease, started_at = :now, attempts = attempts + 1
+SET state = 'running', runner = :runner, {_LEASE}, started_at = :now, attempts = attempts + 1
 WHERE job_number = (
     SELECT min(job_number) FROM jobs
     WHERE {_UNFINISHED} AND state = 'queued' AND (:job_id IS NULL OR job_id = :job_id)
@@ -181,7 +184,7 @@ def claim(connection: Connection, runner: str, job_id: str | None = None) -> Cla
     """Lease the oldest queued job, or that of `job_id`, to `runner`; return `None` if there is none."""
     _release_abandoned(connection, runner)
     while True:
-        lease = {"runner": runner, "lease": time.time() + LEASE, "now": values.now(), "job_id": job_id}
+        lease = {"runner": runner, "now": values.now(), "job_id": job_id, **_new_lease()}
         row = connection.execute(_CLAIM, lease).fetchone()
         if row is None:
             return None
@@ -205,15 +208,29 @@ def _read_claim(connection: Connection, fields: dict[str, Any]) -> Claim:
 def _release_abandoned(connection: Connection, runner: str) -> None:
     """Requeue jobs of dead runners, but not those of `runner` itself, whose leases may merely be late."""
     rows = connection.execute(
-        f"SELECT job_id, runner, lease_until FROM jobs WHERE {_UNFINISHED} AND state = 'running' AND runner IS NOT ?",  # noqa: S608
+        f"""SELECT job_id, runner, lease_until, lease_uptime
+        FROM jobs
+        WHERE {_UNFINISHED} AND state = 'running' AND runner IS NOT ?""",  # noqa: S608
         (runner,),
     ).fetchall()
-    now = time.time()
-    for job_id, other, lease_until in rows:
-        # A lease in the far future comes from a wrong clock.
-        is_valid = isinstance(lease_until, int | float) and now <= lease_until <= now + 2 * LEASE
-        if not is_valid or _is_dead(other):
+    for job_id, other, *lease in rows:
+        if not _is_valid(other, *lease) or _is_dead(other):
             give_back(connection, other, job_id, "the process that ran it died")
+
+
+def _new_lease() -> dict[str, float]:
+    """Return the end of a lease that begins now, by both clocks."""
+    return {"until": time.time() + LEASE, "uptime": time.monotonic() + LEASE}
+
+
+def _is_valid(runner: object, lease_until: object, lease_uptime: object) -> bool:
+    """Return whether a runner's lease has not ended, by the best clock that this process shares with it."""
+    clock = _clock_of(_host())
+    end, now = lease_until, time.time()
+    if clock and clock == _clock_of(str(runner).partition("/")[0]):
+        end, now = lease_uptime, time.monotonic()
+    # A lease in the far future comes from a wrong clock, or was forged.
+    return isinstance(end, int | float) and now <= end <= now + 2 * LEASE
 
 
 def _is_dead(runner: object) -> bool:
@@ -234,8 +251,8 @@ def _is_dead(runner: object) -> bool:
 def renew(connection: Connection, runner: str) -> set[str]:
     """Renew the leases of a runner's jobs and return the ids of those that it still holds."""
     rows = connection.execute(
-        f"UPDATE jobs SET lease_until = ? WHERE {_UNFINISHED} AND runner = ? RETURNING job_id",  # noqa: S608
-        (time.time() + LEASE, runner),
+        f"UPDATE jobs SET {_LEASE} WHERE {_UNFINISHED} AND runner = :runner RETURNING job_id",  # noqa: S608
+        {"runner": runner, **_new_lease()},
     )
     return {job_id for (job_id,) in rows.fetchall()}
 
@@ -286,8 +303,7 @@ def interrupt(connection: Connection, runner: str, job_id: str) -> None:
 
 def _queue_again(connection: Connection, runner: str, job_id: str, *, attempts: int) -> None:
     connection.execute(
-        f"""UPDATE jobs SET state = 'queued', runner = NULL, lease_until = NULL, attempts = :attempts
-        WHERE {_HELD}""",  # noqa: S608
+        f"UPDATE jobs SET state = 'queued', {_NO_LEASE}, attempts = :attempts WHERE {_HELD}",  # noqa: S608
         {"job_id": job_id, "runner": runner, "attempts": attempts},
     )
 
@@ -322,9 +338,21 @@ def _random() -> str:
 
 
 def _host() -> str:
-    """Return a name for this boot and process namespace of this machine, or `""`."""
+    """Return a name for this boot of this machine, and the namespaces of its clock and its processes; or `""`."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-        return f"{boot}.{Path('/proc/self/ns/pid').stat().st_ino}"
+        return f"{boot}.{_namespace('time')}.{_namespace('pid')}"
     except OSError:
         return ""
+
+
+def _namespace(kind: str) -> int:
+    """Return the number of one of this process's namespaces, or 0 if this Linux has no such kind."""
+    path = Path("/proc/self/ns", kind)
+    return path.stat().st_ino if kind == "pid" or path.exists() else 0
+
+
+def _clock_of(host: str) -> str:
+    """Return the part of a host's name that tells which monotonic clock its processes have, or `""`."""
+    # Containers of one machine share it, though they do not see each other's processes.
+    return host.rpartition(".")[0]
