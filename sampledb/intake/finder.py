@@ -19,7 +19,7 @@ import msgspec
 from sampledb.errors import InvalidInputError
 from sampledb.files import open_readable
 from sampledb.intake.archive import is_archive, is_report_name, is_zip, list_members, open_member
-from sampledb.intake.compression import is_compressed
+from sampledb.intake.compression import Allowance, Share, is_compressed
 from sampledb.limits import MAX_REPORT
 
 # Each part of a pattern is a generator that asks the one before, and so takes room on the stack.
@@ -158,9 +158,10 @@ def _find_in_file(path: str) -> Iterator[FoundReport]:
     except OSError as error:
         yield _failure(path, f"cannot be read: {error.strerror}")
         return
+    allowance = Allowance()
     for member in members:
         source = f"{path}/{member.filename}"
-        yield FoundReport(source, None, partial(open_member, path, member, source))
+        yield FoundReport(source, None, partial(open_member, path, member, source, Share(allowance)))
 
 
 def _find_in_folder(folder: str) -> Iterator[FoundReport]:
