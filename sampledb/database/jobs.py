@@ -95,6 +95,8 @@ class Jobs(Handle):
 
         Raises:
             MissingExtraError: SMDA is not installed (extra `analysis`).
+            InvalidInputError: A value breaks a rule, or the program cannot start Python, because it is a frozen
+                application or a host such as IDA; pass `concurrent.futures.ThreadPoolExecutor(1)` there.
             AnalysisError: The executor is broken. A binary that cannot be disassembled is a failed job instead.
         """
         # Threads and processes, which only jobs need.
@@ -168,7 +170,8 @@ class Jobs(Handle):
         Raises:
             AnalysisError: The binary cannot be disassembled.
             MissingExtraError: SMDA is not installed (extra `analysis`).
-            InvalidInputError: A value breaks a rule, or the path cannot be read.
+            InvalidInputError: A value breaks a rule, the path cannot be read, or the program cannot start Python, as
+                described at `run_jobs`.
             ConflictError: The binary has an analysis, or an unfinished job.
         """
         from sampledb.database.runner import Runner, use_workers  # noqa: PLC0415 - as above

@@ -6,7 +6,6 @@ the report gets the file's name, family and version.
 
 import gc
 import json
-import os
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
     from sampledb.workers.pool import Ask
     from sampledb.workers.process import Channel
 
-# Bytes of address space for each child process: SMDA takes up to a few hundred times the size of a binary, 1.8 GB for
-# one of 3 MB. Not more than its share of the machine's memory, so that the system does not kill something else.
-MOST_MEMORY: Final = 8 * 1024**3
-LEAST_MEMORY: Final = 1024**3
 # SMDA looks at the clock now and then; a process that is this much later is stuck.
 _GRACE: Final = 0.1
 _LEAST_GRACE: Final = 2.0
@@ -95,15 +90,6 @@ def ask_for_report(binary: bytes, request: Request, ask: "Ask") -> bytes:
     if reason:
         raise AnalysisError.of(request.job_id, reason)
     return report
-
-
-def share_memory(count: int) -> int:
-    """Return the bytes of address space that each of `count` child processes may use."""
-    try:
-        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return MOST_MEMORY
-    return max(min(physical // count, MOST_MEMORY), LEAST_MEMORY)
 
 
 # In the child

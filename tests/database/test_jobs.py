@@ -33,7 +33,7 @@ from tests import binaries
 from tests.markers import every_platform, mostly_slow
 from tests.raw import raw
 from tests.strategies import function, report
-from tests.workers.processes import HANGS, children_of, linux, until
+from tests.workers.processes import HANGS, become_program, children_of, linux, until
 
 Parsed = dict[str, dict[str, Any]]
 
@@ -407,13 +407,25 @@ def test_what_is_no_executor_is_refused(db: SampleDB, executor: Any) -> None:
     assert db.get_job(job_id).attempts == 0
 
 
-@pytest.mark.parametrize("executable", ["", None, "/nonexistent"])
-def test_where_no_worker_starts_nothing_is_lost(
-    db: SampleDB, monkeypatch: pytest.MonkeyPatch, executable: str | None
+@pytest.mark.parametrize(("name", "is_frozen"), [("app", True), ("python", True), ("ida64", False)])
+def test_a_program_that_is_no_interpreter_starts_nothing_and_runs_jobs_in_a_thread(
+    db: SampleDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, is_frozen: bool
 ) -> None:
+    was_started = become_program(monkeypatch, tmp_path / name, is_frozen=is_frozen)
+    job_id = db.submit_binary(SMALL)
+    for call in (db.run_jobs, lambda: db.analyze(OTHERS[0])):
+        with pytest.raises(InvalidInputError, match=r"db\.run_jobs\(concurrent\.futures\.ThreadPoolExecutor\(1\)\)"):
+            call()
+    assert [(job.job_id, job.state, job.attempts) for job in db.list_jobs()] == [(job_id, "queued", 0)]
+    with ThreadPoolExecutor(1) as thread:
+        assert [job.state for job in db.run_jobs(thread)] == ["finished"]
+    assert not was_started()
+
+
+def test_where_no_worker_starts_nothing_is_lost(db: SampleDB, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = db.submit_binary(SMALL)
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "executable", executable)
+        patch.setattr(sys, "executable", "/nonexistent/python")
         with pytest.raises(AnalysisError, match="no workers"):
             db.run_jobs()
     assert (db.get_job(job_id).state, db.get_job(job_id).attempts) == ("queued", 0)
