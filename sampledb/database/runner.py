@@ -24,9 +24,10 @@ from sampledb.store.connection import Connections
 from sampledb.store.tables import jobs
 from sampledb.store.tables import reports as storing
 from sampledb.store.tables.jobs import Claim
-from sampledb.workers.disassembler import ask_for_report, disassemble, require_smda, share_memory
+from sampledb.workers.disassembler import ask_for_report, disassemble, require_smda
+from sampledb.workers.memory import share_memory
 from sampledb.workers.pool import Pool
-from sampledb.workers.process import UnavailableError
+from sampledb.workers.process import UnavailableError, can_start_python
 
 # Seconds. Often enough to notice a cancelled job soon, and for a lease to survive a few heartbeats that fail.
 HEARTBEAT: Final = 2.0
@@ -52,19 +53,31 @@ def use_workers(executor: Executor | None) -> Iterator[Workers]:
     """Yield the workers of an executor, or child processes that end with the context if it is `None`.
 
     Raises:
-        InvalidInputError: `executor` is something else.
+        InvalidInputError: `executor` is something else, or `None` in a program that cannot start Python.
         MissingExtraError: SMDA is not installed, so that child processes cannot run it.
     """
     if executor is None:
         require_smda()
-        size = os.cpu_count() or 1
-        with Pool("disassembler", size, memory_limit=share_memory(size)) as pool:
+        _require_python()
+        size, memory = share_memory(os.cpu_count() or 1)
+        with Pool("disassembler", size, memory_limit=memory) as pool:
             yield Workers(lambda *task: pool.submit(partial(ask_for_report, *task)), pool.cancel, size)
     elif isinstance(executor, Executor):
         size = getattr(executor, "_max_workers", None) or _IN_FLIGHT
         yield Workers(lambda *task: executor.submit(disassemble, *task), methodcaller("cancel"), size)
     else:
         raise InvalidInputError.of("executor", "a concurrent.futures.Executor, or None", executor)
+
+
+def _require_python() -> None:
+    """Raise InvalidInputError in a program that is no Python interpreter and has none to start."""
+    if not can_start_python():
+        raise InvalidInputError(
+            "run_jobs() and analyze() start Python processes, but this program "
+            f"({sys.executable or 'sys.executable is empty'}) is no Python interpreter. Pass an executor: "
+            "db.run_jobs(concurrent.futures.ThreadPoolExecutor(1)); call submit_binary() before, instead of analyze().",
+            {"field": "executor", "rule": "an executor in a program that is no Python interpreter", "value": "None"},
+        )
 
 
 class Runner:

@@ -1,7 +1,7 @@
 """Read reports from zip archives, which may be made to deceive.
 
 A member is stored or deflated, and its content may be compressed once more. Its bounds are those of `compression`, by
-the bytes that it takes in the archive.
+the bytes that it takes in the archive; what they allow beyond its size, all members of an archive share.
 """
 
 import io
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from sampledb.errors import InvalidInputError
 from sampledb.files import open_readable
-from sampledb.intake.compression import Bounds, peek, unpack
+from sampledb.intake.compression import Bounds, Share, peek, unpack
 
 if TYPE_CHECKING:
     # `zipfile` needs much else, and few programs read archives.
@@ -77,8 +77,10 @@ def list_members(file: BinaryIO, name: str) -> list["ZipInfo"]:
     return [member for member in members if is_report_name(member.filename)] or members
 
 
-def open_member(path: str, member: "ZipInfo", name: str) -> BinaryIO:
+def open_member(path: str, member: "ZipInfo", name: str, share: Share) -> BinaryIO:
     """Open a member of the archive at `path`, unpacked, to be read once from the beginning.
+
+    `share` is its share of the archive's allowance.
 
     Raises:
         OSError: The archive cannot be read.
@@ -86,7 +88,7 @@ def open_member(path: str, member: "ZipInfo", name: str) -> BinaryIO:
     """
     file = open_readable(path, name)
     try:
-        return io.BufferedReader(_MemberFile(unpack_member(file, member, name), file))
+        return io.BufferedReader(_MemberFile(unpack_member(file, member, name, share), file))
     except BaseException:
         file.close()
         raise
@@ -100,11 +102,11 @@ def unpack_only_member(file: BinaryIO, name: str) -> Iterator[bytes]:
     return unpack_member(file, members[0], name)
 
 
-def unpack_member(file: BinaryIO, member: "ZipInfo", name: str) -> Iterator[bytes]:
+def unpack_member(file: BinaryIO, member: "ZipInfo", name: str, share: Share | None = None) -> Iterator[bytes]:
     """Yield the content of a member of the archive in `file`, as `open_member` does."""
     import zipfile  # noqa: PLC0415
 
-    bounds = Bounds(name, member.compress_size)
+    bounds = Bounds(name, member.compress_size, share)
     if member.flag_bits & _IS_ENCRYPTED:
         raise bounds.error("is encrypted; extract it first")
     if member.compress_type not in (_STORED, _DEFLATED):

@@ -3,8 +3,9 @@
 The first bytes of a file say how it is compressed, not its name. It may consist of several streams, as `cat a.gz b.gz`
 makes it; a stream that is cut off, or has something else behind it, is refused.
 
-The bounds: MAX_REPORT of content; MAX_RATIO times the bytes that were read, and some MiB; 128 MiB of memory for a
-decompressor. They hold for what is unpacked, whatever headers claim, and nothing is written to disk.
+The bounds: MAX_REPORT of content; MAX_RATIO times the bytes that were read, and some MiB, which the members of an
+archive share; 128 MiB of memory for a decompressor. They hold for what is unpacked, whatever headers claim, and nothing
+is written to disk.
 """
 
 import re
@@ -78,18 +79,43 @@ _FORMATS: Final = (
 )
 
 
+class Allowance:
+    """The bytes that the files of one archive may unpack to beyond MAX_RATIO, all together."""
+
+    def __init__(self) -> None:
+        self.left = _ALWAYS_ALLOWED
+
+
+class Share:
+    """The part of an allowance that one file takes, once, however often it is read."""
+
+    def __init__(self, allowance: Allowance) -> None:
+        self._allowance = allowance
+        self._taken = 0
+
+    def covers(self, excess: int) -> bool:
+        """Take what is needed for `excess` bytes; return `False` if less is left."""
+        more = max(excess - self._taken, 0)
+        if more > self._allowance.left:
+            return False
+        self._allowance.left -= more
+        self._taken += more
+        return True
+
+
 class Bounds:
     """The bounds on the content of one file, by the bytes read of it; their errors call it `name`."""
 
-    def __init__(self, name: str, bytes_read: int = 0) -> None:
+    def __init__(self, name: str, bytes_read: int = 0, share: Share | None = None) -> None:
         self._name = name
         self.bytes_read = bytes_read
+        self._share = share or Share(Allowance())
 
     def check(self, length: int) -> None:
-        """Raise InvalidInputError if `length` exceeds MAX_REPORT, or MAX_RATIO times the bytes read."""
+        """Raise InvalidInputError if `length` exceeds MAX_REPORT, or MAX_RATIO times the bytes read and its share."""
         if length > MAX_REPORT:
             raise self.error(f"holds more than {MAX_REPORT} bytes, and no report can; look what it is")
-        if length > self.bytes_read * MAX_RATIO + _ALWAYS_ALLOWED:
+        if not self._share.covers(length - self.bytes_read * MAX_RATIO):
             raise self.error(f"unpacks to more than {MAX_RATIO} times its size; unpack it yourself if you trust it")
 
     def error(self, rule: str) -> InvalidInputError:

@@ -6,7 +6,6 @@ the report gets the file's name, family and version.
 
 import gc
 import json
-import os
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,14 +17,16 @@ if TYPE_CHECKING:
     from sampledb.workers.pool import Ask
     from sampledb.workers.process import Channel
 
-# Bytes of address space for each child process: SMDA takes up to a few hundred times the size of a binary, 1.8 GB for
-# one of 3 MB. Not more than its share of the machine's memory, so that the system does not kill something else.
-MOST_MEMORY: Final = 8 * 1024**3
-LEAST_MEMORY: Final = 1024**3
 # SMDA looks at the clock now and then; a process that is this much later is stuck.
 _GRACE: Final = 0.1
 _LEAST_GRACE: Final = 2.0
-
+# SMDA's errors, some of which advise its callers, in the words of this package. Others are shown as they are.
+_FAULTS: Final = {
+    "Input is not a PE": "it is no PE, ELF, Mach-O or DEX file; submit a memory dump as one, with its base address",
+    "names an instruction set": "its header is damaged, or names a processor that SMDA does not know",
+    "machine code, which SMDA has no": "it is code for a processor that SMDA does not know",
+    "larger than MAX_IMAGE_SIZE": "its header is damaged, or it is larger than SMDA loads into memory, 100 MiB",
+}
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_question = msgspec.msgpack.Decoder(tuple[bytes, Request]).decode
@@ -76,7 +77,8 @@ def _find_fault(report: Any) -> str:  # noqa: ANN401 - SMDA has no types, and ma
         return "SMDA did not finish in time"
     if report.status != "ok":
         # The last line of a traceback names the error.
-        return (report.message or "").strip().rpartition("\n")[2] or f"SMDA's status is {report.status!r}"
+        error = (report.message or "").strip().rpartition("\n")[2] or f"its status is {report.status}"
+        return next((words for text, words in _FAULTS.items() if text in error), f"SMDA failed: {error}")
     return "" if report.num_functions else "SMDA found no functions in it"
 
 
@@ -95,15 +97,6 @@ def ask_for_report(binary: bytes, request: Request, ask: "Ask") -> bytes:
     if reason:
         raise AnalysisError.of(request.job_id, reason)
     return report
-
-
-def share_memory(count: int) -> int:
-    """Return the bytes of address space that each of `count` child processes may use."""
-    try:
-        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return MOST_MEMORY
-    return max(min(physical // count, MOST_MEMORY), LEAST_MEMORY)
 
 
 # In the child

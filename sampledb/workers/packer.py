@@ -5,10 +5,8 @@ reads files and writes the database.
 """
 
 import os
-import sys
 from concurrent.futures import Future
 from functools import partial
-from pathlib import Path
 from time import monotonic
 from typing import Any, Final, Self
 
@@ -17,7 +15,7 @@ import msgspec
 from sampledb.errors import InvalidInputError
 from sampledb.format.report import Report, parse_report
 from sampledb.workers.pool import Ask, Pool
-from sampledb.workers.process import Channel, DiedError, UnavailableError
+from sampledb.workers.process import Channel, DiedError, UnavailableError, can_start_python
 
 # Seconds of parsing after which starting processes pays.
 _PATIENCE: Final = 0.5
@@ -57,7 +55,7 @@ class Packer:
 
     def parse(self, content: bytes) -> Future[Report]:
         """Parse a report's JSON; the result is the Report, or the InvalidInputError of `parse_report`."""
-        if self._pool is None and self._count > 1 and self._spent > _PATIENCE and _can_start_python():
+        if self._pool is None and self._count > 1 and self._spent > _PATIENCE and can_start_python():
             self._pool = Pool("packer", self._count)
         if self._pool:
             return self._pool.submit(partial(_parse_elsewhere, content))
@@ -69,11 +67,6 @@ class Packer:
             future.set_exception(error)
         self._spent += monotonic() - begun
         return future
-
-
-def _can_start_python() -> bool:
-    """Tell whether this program is a Python interpreter; inside IDA or Ghidra, `sys.executable` is another one."""
-    return Path(sys.executable or "").name.lower().startswith(("python", "pypy"))
 
 
 def _parse_elsewhere(content: bytes, ask: Ask) -> Report:

@@ -31,6 +31,24 @@ _START: Final = 120.0
 _LAST_BREATH: Final = 10.0
 # The largest report, with room for what it is packed in.
 _MAX_MESSAGE: Final = 3 * 1024**3
+# What Python needs to start in a child as it did here, and to find its modules; LC_* too. All else stays out: a child
+# reads malware, and environments hold tokens.
+_PASSED: Final = frozenset({
+    # For programs and libraries on every system, also where Python itself was not installed in a usual place.
+    "PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "NIX_LD",
+    "NIX_LD_LIBRARY_PATH",
+    # Languages, the time zone, and temporary files.
+    "LANG", "TZ", "TMPDIR", "TEMP", "TMP",
+    # Folders of the user's own packages, whose `.pth` files run as Python starts.
+    "HOME", "USERPROFILE", "APPDATA",
+    # Windows starts no program without the first; `platform` reads the others.
+    "SYSTEMROOT", "WINDIR", "PROCESSOR_ARCHITECTURE", "PROCESSOR_ARCHITEW6432",
+    # Python's own. Not PYTHONWARNINGS, PYTHONDEVMODE and others that make a child fail, talk or need more memory.
+    "PYTHONHOME", "PYTHONPATH", "PYTHONPLATLIBDIR", "PYTHONUSERBASE", "PYTHONNOUSERSITE", "PYTHONUTF8",
+    "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONHASHSEED", "PYTHON_GIL",
+})  # fmt: skip
+# Names of interpreters. A host program, such as IDA, is `sys.executable` itself, or leaves it empty.
+_INTERPRETERS: Final = ("python", "pypy", "graalpy")
 # `sys.path` is the parent's, less the current folder (`-P`), whose modules could have any name.
 _BOOT: Final = """
 import json, sys, types
@@ -53,6 +71,14 @@ class UnavailableError(Exception):
     """No process can be started, whatever its input would be."""
 
 
+def can_start_python() -> bool:
+    """Return whether `sys.executable` is an interpreter, so that starting it starts Python.
+
+    In a frozen application, and in a host program such as IDA, it would start that application once more.
+    """
+    return not getattr(sys, "frozen", False) and Path(sys.executable or "").name.lower().startswith(_INTERPRETERS)
+
+
 class Process:
     """A child process that runs `serve()` of one module of `sampledb.workers`.
 
@@ -61,6 +87,8 @@ class Process:
     """
 
     def __init__(self, module: str, *, memory_limit: int = 0) -> None:
+        if not can_start_python():
+            raise UnavailableError(f"{sys.executable or 'this program'} is no Python interpreter")
         # 20 ms, which nobody pays who adds a few reports.
         from multiprocessing.connection import Pipe  # noqa: PLC0415
 
@@ -75,10 +103,9 @@ class Process:
         )  # fmt: skip
         try:
             self._process = subprocess.Popen(  # noqa: S603 - the interpreter that runs this
-                [sys.executable or "", "-P", "-c", program],
+                [sys.executable, "-P", "-c", program],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                # glibc would reserve address space, of which there is a limit, for each thread.
-                env={**os.environ, "MALLOC_ARENA_MAX": "1"}, **_inherit(*handles),
+                env=_environment(), **_inherit(*handles),
             )  # fmt: skip
         except (OSError, ValueError) as error:
             self._close()
@@ -172,6 +199,13 @@ def _inherit(*handles: int) -> dict[str, Any]:
         startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [*handles]})
         return {"startupinfo": startup, "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     return {"pass_fds": handles, "process_group": 0}
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of a child."""
+    passed = {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith("LC_")}
+    # glibc would reserve address space, of which there is a limit, for each thread.
+    return passed | {"MALLOC_ARENA_MAX": "1"}
 
 
 def _module_path() -> list[str]:

@@ -16,7 +16,7 @@ import sampledb
 from sampledb import SampleDB
 from sampledb.workers import packer
 from tests.strategies import function, report
-from tests.workers.processes import children_of, linux
+from tests.workers.processes import become_program, children_of, linux
 
 
 @pytest.fixture
@@ -72,6 +72,16 @@ def test_where_no_process_can_be_started_nothing_is_lost(
     monkeypatch.setattr(sys, "executable", executable)
     assert {outcome.status for outcome in db.add_samples(many(10))} == {"added"}
     assert len(db.list_samples()) == 10
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(("name", "is_frozen"), [("app", True), ("python", True), ("ida64", False)])
+def test_a_program_that_is_no_interpreter_parses_by_itself(
+    db: SampleDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, is_frozen: bool
+) -> None:
+    was_started = become_program(monkeypatch, tmp_path / name, is_frozen=is_frozen)
+    assert {outcome.status for outcome in db.add_samples(many(10))} == {"added"}
+    assert not was_started()
 
 
 @linux

@@ -12,6 +12,7 @@ import pytest
 
 from sampledb import InvalidInputError, SampleDB, find_reports, read_stream
 from sampledb.intake.archive import MAX_DIRECTORY
+from sampledb.intake.source import read_source
 from tests.intake import packed
 from tests.intake.packed import SMALL, read, sources, written
 
@@ -77,6 +78,33 @@ def test_a_directory_that_claims_to_be_huge_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "a.zip", b"PK\3\4" + archive)
     with pytest.raises(InvalidInputError, match="are allowed"):
         read(next(find_reports(path)))
+
+
+def test_the_members_of_an_archive_share_what_they_may_unpack_to_beyond_their_size(
+    db: SampleDB, tmp_path: Path
+) -> None:
+    """Of 3 MiB of spaces each, which deflate packs a thousand times; also where all have one name."""
+    blank = SMALL + b" " * 3 * 1024**2
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        archive = written(tmp_path / "a.zip", _same_name(blank, 5))
+    for path in (archive, written(tmp_path / "b.zip", packed.zipped({f"{each}.smda": blank for each in range(5)}))):
+        found = list(find_reports(path))
+        # What is read again takes nothing more.
+        assert [len(read_source(found[0])) for _ in range(9)] == [len(blank)] * 9
+        outcomes = list(db.add_samples(found))
+        assert [outcome.status == "failed" for outcome in outcomes] == [False, False, False, True, True]
+        assert "unpacks to more than 250 times its size" in str(outcomes[-1].error)
+        # Another look begins anew.
+        assert len(read_source(next(find_reports(path)))) == len(blank)
+    assert read(written(tmp_path / "one.zip", packed.zipped({"a": blank}))) == SMALL
+
+
+def _same_name(content: bytes, count: int) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for _ in range(count):
+            archive.writestr("a.smda", content)
+    return file.getvalue()
 
 
 def test_an_empty_archive_has_no_reports(tmp_path: Path) -> None:

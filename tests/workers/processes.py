@@ -1,11 +1,15 @@
-"""Child processes as the system shows them, and patience for machines that are busy."""
+"""Child processes as the system shows them, programs that are no interpreters, and patience for busy machines."""
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# Leaves a mark beside itself when it is started.
+_PROGRAM = '#!/bin/sh\ntouch "$0.started"\n'
 
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 
@@ -25,6 +29,11 @@ def children_of(process: int, module: str = "") -> set[int]:
     """The living child processes of a process that serve a module of `sampledb.workers`, or any."""
     served = f"sampledb.workers.{module}".encode()
     return {child for child in map(int, _numbers()) if _parent(child) == process and served in _command(child)}
+
+
+def environment_of(process: int) -> dict[str, str]:
+    entries = Path(f"/proc/{process}/environ").read_bytes().decode().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if entry)
 
 
 def is_alive(process: int) -> bool:
@@ -49,3 +58,13 @@ def _command(process: int) -> bytes:
         return Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def become_program(monkeypatch: pytest.MonkeyPatch, path: Path, *, is_frozen: bool) -> Callable[[], bool]:
+    """Make this process look like the program at `path`, and return whether that was started since."""
+    path.write_text(_PROGRAM)
+    path.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(path))
+    if is_frozen:
+        monkeypatch.setattr(sys, "frozen", True, raising=False)
+    return Path(f"{path}.started").exists

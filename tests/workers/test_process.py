@@ -18,7 +18,7 @@ from sampledb.workers.disassembler import ask_for_report
 from sampledb.workers.process import DiedError, Process, UnavailableError
 from tests import binaries
 from tests.strategies import function, report
-from tests.workers.processes import HANGS, children_of, is_alive, linux, until
+from tests.workers.processes import HANGS, become_program, children_of, environment_of, is_alive, linux, until
 
 REPORT = msgspec.json.encode(report(function(4096)))
 
@@ -89,13 +89,50 @@ def test_what_python_prints_is_no_message(tmp_path: Path, monkeypatch: pytest.Mo
     process.end()
 
 
-@pytest.mark.parametrize("executable", ["", None, "/nonexistent", "/bin/false"])
+@pytest.mark.parametrize("executable", ["", None, "/nonexistent/python", "/bin/false"])
 def test_where_python_does_not_start_there_is_no_process(
     monkeypatch: pytest.MonkeyPatch, executable: str | None
 ) -> None:
     monkeypatch.setattr(sys, "executable", executable)
     with pytest.raises(UnavailableError):
         Process("packer").start()
+
+
+@pytest.mark.parametrize(
+    ("name", "is_frozen"), [("ida64", False), ("blender", False), ("app", True), ("python3", True)]
+)
+def test_what_is_no_interpreter_is_not_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, is_frozen: bool
+) -> None:
+    was_started = become_program(monkeypatch, tmp_path / name, is_frozen=is_frozen)
+    with pytest.raises(UnavailableError, match="no Python interpreter"):
+        Process("packer")
+    assert not was_started()
+
+
+def test_an_interpreter_that_ends_at_once_is_no_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    was_started = become_program(monkeypatch, tmp_path / "python3.11", is_frozen=False)
+    with pytest.raises(UnavailableError):
+        Process("packer").start()
+    assert was_started()
+
+
+@linux
+def test_a_child_gets_what_python_needs_and_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "PYTHON_TOKEN", "SSH_AUTH_SOCK", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "secret")
+    # With these, a child would end with an error, or take more memory.
+    for name in ("PYTHONWARNINGS", "PYTHONTRACEMALLOC"):
+        monkeypatch.setenv(name, "error")
+    monkeypatch.setenv("LC_TIME", "C")
+    process = Process("packer")
+    process.start()
+    environment = environment_of(pid_of(process))
+    process.end()
+    assert "secret" not in environment.values()
+    assert "error" not in environment.values()
+    assert environment["LC_TIME"] == "C"
+    assert environment["PATH"] == os.environ["PATH"]
 
 
 def test_a_module_that_is_missing_blames_no_input() -> None:
