@@ -10,6 +10,7 @@ from sampledb.files import (
     BESIDE,
     Identity,
     find_left,
+    find_real_path,
     has_foreign_wal,
     is_marked_wal,
     names_super_journal,
@@ -51,7 +52,7 @@ def open_file(path: str, *, readonly: bool, timeout: float) -> OpenedFile:
     """Open the file at `path`, and create or upgrade it unless `readonly`; refuse files of other programs."""
     if path == MEMORY:
         return OpenedFile(_open(path, readonly=readonly, timeout=timeout), None, is_immutable=False)
-    real = os.path.realpath(path)
+    real = find_real_path(path)
     _look_beside(real, readonly=readonly)
     try:
         return OpenedFile(_open(real, readonly=readonly, timeout=timeout), Identity.of(real), is_immutable=False)
