@@ -71,9 +71,29 @@ class Identity(NamedTuple):
         if writable and found.st_nlink > 1:
             raise StorageError.in_file(
                 self.path,
-                f"it has {found.st_nlink} names (hard links), and writes through two names would be lost; "
-                "delete the other names, or write to a copy",
+                f"it has {found.st_nlink} names (hard links{self._find_other_name()}), and writes through two names "
+                "would be lost; delete the other names, or write to a copy",
             )
+
+    def _find_other_name(self) -> str:
+        """Return where another name of the file is in its folder, for an error, or `""`."""
+        with suppress(OSError), os.scandir(os.path.dirname(self.path)) as entries:
+            return next((f"; one is {each.path}" for each in entries if self._is_other_name(each)), "")
+        return ""
+
+    def _is_other_name(self, entry: "os.DirEntry[str]") -> bool:
+        return entry.inode() == self.inode and entry.path != self.path and not entry.is_symlink()
+
+
+def find_real_path(path: str) -> str:
+    """Return the path without symbolic links, or raise StorageError if the file has none.
+
+    A descriptor of the system, such as `/dev/stdin` or `/proc/self/fd/3`, is a link, perhaps to what has no name.
+    """
+    real = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.exists(real):
+        raise StorageError.in_file(path, "it leads to something that has no name in the file system")
+    return real
 
 
 def require_regular_beside(path: str) -> None:
@@ -240,18 +260,28 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         partial = Path(name)
         try:
             yield partial
+            _require_complete(partial)
             require_new_name(str(target))
             _give_name(partial, target)
             _sync(target.parent)
         finally:
             # SQLite leaves a journal where it could not write.
-            for left in (partial.with_name(f"{partial.name}-journal"), partial):
+            for left in (*(partial.with_name(partial.name + suffix) for suffix in BESIDE), partial):
                 with suppress(OSError):
                     left.unlink()
     except SampleDBError:
         raise
     except OSError as error:
         raise StorageError.not_written(str(path), error) from error
+
+
+def _require_complete(partial: Path) -> None:
+    """Raise StorageError if a database could not be written as a whole, and the rest is in a journal."""
+    left = next(
+        (each for each in (partial.with_name(partial.name + suffix) for suffix in BESIDE) if each.exists()), None
+    )
+    if left is not None:
+        raise StorageError.in_file(str(partial), "it could not be completed; the disk may be full or failing")
 
 
 def _give_name(partial: Path, target: Path) -> None:
@@ -261,6 +291,9 @@ def _give_name(partial: Path, target: Path) -> None:
             partial.rename(target)  # fails if the name exists, as it does not elsewhere
         else:
             os.link(partial, target)
+            # At once: a file with two names is not written to.
+            with suppress(OSError):
+                partial.unlink()
     except FileExistsError as error:
         raise _exists(str(target)) from error
     except OSError as error:

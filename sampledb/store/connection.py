@@ -3,17 +3,16 @@
 Nothing above this module sees an exception of `sqlite3`, and nothing in the tables knows of threads or forks.
 """
 
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Final
 
 from sampledb.errors import BusyError, ClosedError, CorruptFileError, ReadOnlyError, SampleDBError
 from sampledb.limits import MEMORY
 from sampledb.store import file, forks, sqlite
 from sampledb.store.journal import Journal
+from sampledb.store.loan import Loan
 from sampledb.store.sqlite import Connection, sqlite3
 
 # Seconds that a fork waits for calls in other threads; if one takes longer, the child loses this handle.
@@ -23,23 +22,6 @@ _FORK_PATIENCE: Final = 60.0
 _MISREAD: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 # Idle connections that the pool keeps; each has descriptors and a cache. More calls at once open more for a moment.
 _MOST_IDLE: Final = 8
-
-
-class _Loan:
-    """A connection lent to one call.
-
-    Attributes:
-        frame: The call's frame. While it is on the stack of its thread, the call is running; a loan whose call is not
-            was left by an interrupt at a bad moment.
-        is_nested: The call runs inside another one on the same thread: a signal handler or a finalizer made it.
-    """
-
-    def __init__(self, *, writes: bool) -> None:
-        self.thread = threading.get_ident()
-        self.frame = _find_caller()
-        self.writes = writes
-        self.is_nested = False
-        self.connection: Connection | None = None
 
 
 class Connections:
@@ -54,14 +36,14 @@ class Connections:
         self.readonly = readonly
         self.timeout = timeout
         self.closed = False
-        self._loans: list[_Loan] = []
+        self._loans: list[Loan] = []
         self._suspects: set[Connection] = set()
         # More than the idle ones were open; see _close_surplus.
         self._had_surplus = False
-        # The thread that is forking now.
-        self._forking: int | None = None
+        # The thread that is forking now; twice if a signal handler forks inside a fork.
+        self._forking: list[threading.Thread] = []
         self._is_lost = False
-        self._changed = threading.Condition()
+        self._renew_lock()
         with self._translating():
             opened = file.open_file(path, readonly=readonly, timeout=timeout)
         self.identity = opened.identity
@@ -72,44 +54,23 @@ class Connections:
 
     # Transactions
 
-    @contextmanager
-    def reading(self, *, writes: bool = False) -> Iterator[Connection]:
-        """Yield a connection for one SELECT; `writes` tells that the caller will do more."""
-        loan = _Loan(writes=writes)
-        with self._translating():
-            try:
-                yield self._take(loan)
-            except BaseException as error:
-                _abandon_cursors(error)
-                self._suspect(loan, error)
-                raise
-            finally:
-                self._give_back(loan)
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Return a `with` block that has a connection for one SELECT."""
+        return Loan(self)
 
-    @contextmanager
-    def snapshot(self) -> Iterator[Connection]:
-        """Yield a connection for several SELECTs of one state. Be brief: it holds back checkpoints."""
-        with self.reading() as connection, sqlite.transaction(connection, "BEGIN", "ROLLBACK"):
-            yield connection
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """Return a block for several SELECTs of one state. Be brief: it holds back checkpoints."""
+        return Loan(self, "BEGIN", "ROLLBACK")
 
-    @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """Yield a connection in a write transaction: committed at the end, rolled back on any exception."""
-        with self.maintaining() as connection:
-            with sqlite.transaction(connection, "BEGIN IMMEDIATE", "COMMIT"):
-                self._journal.require_safe(connection)
-                yield connection
-            # A change in a file that has lost its name meanwhile must not be acknowledged.
-            self._require_file(writable=True)
-
-    @contextmanager
-    def maintaining(self) -> Iterator[Connection]:
-        """Yield a connection that may write, outside any transaction: for VACUUM."""
+    def writing(self) -> AbstractContextManager[Connection]:
+        """Return a block that is a write transaction: committed at the end, rolled back on any exception."""
         self.require_writable()
-        with self.reading(writes=True) as connection:
-            self._require_file(writable=True)
-            self._journal.prepare(connection)
-            yield connection
+        return Loan(self, "BEGIN IMMEDIATE", "COMMIT", writes=True)
+
+    def maintaining(self) -> AbstractContextManager[Connection]:
+        """Return a block that may write, outside any transaction: for VACUUM."""
+        self.require_writable()
+        return Loan(self, writes=True)
 
     def require_writable(self) -> None:
         """Raise ClosedError or ReadOnlyError now if a write would raise it later."""
@@ -118,36 +79,48 @@ class Connections:
             raise ReadOnlyError.of(self.path)
 
     def close(self) -> None:
-        """Close all connections; those that other threads use, when these return them."""
-        with self._changed:
+        """Close all connections; those that other calls use, when these return them."""
+        with self._lock:
+            self._find_outer_calls()
             self.closed = True
-            idle, self._idle = self._idle, []
+            lent = [each.connection for each in self._loans]
+            idle, self._idle = [each for each in self._idle if each not in lent], []
+            is_last = not self._loans
             self._changed.notify_all()
-        self._close_all(idle)
+        self._close_all(idle, is_last=is_last)
 
-    # The pool
+    # The pool, for loans
 
-    def _require_open(self) -> None:
-        if self.closed:
-            raise ClosedError("This SampleDB is closed.", {"path": self.path})
-        if self._is_lost:
-            why = "another thread was using it when the process forked; open it in a process that was not forked"
-            raise ClosedError(f"This SampleDB cannot be used: {why}.", {"path": self.path})
+    def is_nested(self, *, writes: bool) -> bool:
+        """Return whether a call would run inside another one of this thread.
 
-    def _require_file(self, *, writable: bool = False) -> None:
-        if self.identity is not None:
-            self.identity.require(writable=writable)
+        Raises:
+            BusyError: It would wait for that call, which cannot go on until this one ends.
+        """
+        if not self._loans and not self._forking:
+            return False
+        with self._lock:
+            outer = self._find_outer_calls()
+            is_blocked = outer and (self.path == MEMORY or (writes and any(each.writes for each in outer)))
+            is_blocked = is_blocked or threading.current_thread() in self._forking
+        if is_blocked:
+            why = "a signal handler or a finalizer called it inside another call, which must end first"
+            raise BusyError.of(self.path, why, self.timeout)
+        return bool(outer)
 
-    def _take(self, loan: _Loan) -> Connection:
+    def lend(self, loan: Loan) -> Connection:
+        """Give a loan a connection, and begin its transaction."""
         # Only a database in memory has a single connection to wait for; other files wait only for a fork.
         patience = self.timeout if self.path == MEMORY else None
-        with self._changed:
-            self._refuse_deadlock(loan, self._find_outer_calls())
+        with self._lock:
             if not self._changed.wait_for(self._is_free, timeout=patience):
                 raise BusyError.of(self.path, "another thread is using it", self.timeout)
             self._require_open()
-            loan.connection = self._idle.pop() if self._idle and not loan.is_nested else None
+            # In this order: a call that interrupts this one leaves the connections alone as soon as it sees the loan.
             self._loans.append(loan)
+            if self._idle and not loan.is_nested:
+                loan.connection = self._idle[-1]
+                self._idle.remove(loan.connection)
         if loan.connection is not None and loan.connection in self._suspects:
             # Before another is opened, which would share its memory beside a WAL, even if that is read-only.
             suspect, loan.connection = loan.connection, None
@@ -155,30 +128,100 @@ class Connections:
             suspect.close()
         if loan.connection is None:
             loan.connection = self._connect(loan)
-        _roll_back(loan.connection)
+        if loan.writes:
+            self._require_file(writable=True)
+            self._journal.prepare(loan.connection)
+        if loan.begin:
+            loan.connection.execute(loan.begin)
+        if loan.begin and loan.writes:
+            self._journal.require_safe(loan.connection)
         return loan.connection
 
-    def _find_outer_calls(self) -> list[_Loan]:
-        """Return the loans of calls that this call interrupts; end those that an interrupt left."""
-        mine = [each for each in self._loans if each.thread == threading.get_ident()]
-        running = [each for each in mine if _is_running(each.frame)]
-        for left in mine:
-            if left not in running:
-                self._loans.remove(left)
-                if left.connection is not None:
-                    _roll_back(left.connection)
-                    self._idle.append(left.connection)
-        return running
+    def finish(self, loan: Loan) -> None:
+        """End the transaction of a loan that has met no error."""
+        if not loan.end:
+            return
+        if loan.connection is None:  # in the child of a fork inside the call
+            raise self._find_refusal()
+        loan.connection.execute(loan.end)
+        if loan.writes:
+            # A change in a file that has lost its name meanwhile must not be acknowledged.
+            self._require_file(writable=True)
 
-    def _refuse_deadlock(self, loan: _Loan, outer: list[_Loan]) -> None:
-        """Raise BusyError if a call would wait for the call that it interrupts, which cannot go on until it ends."""
-        loan.is_nested = bool(outer)
-        is_blocked = self.path == MEMORY or (loan.writes and any(each.writes for each in outer))
-        if (outer and is_blocked) or self._forking == loan.thread:
-            why = "a signal handler or a finalizer called it inside another call, which must end first"
-            raise BusyError.of(self.path, why, self.timeout)
+    def take_back(self, loan: Loan, error: BaseException | None = None) -> None:
+        """End a loan: its connection returns to the pool, or is closed if the pool has no use for it.
 
-    def _connect(self, loan: _Loan) -> Connection:
+        It is replaced before its next use if it may be the reason for `error`, and not the file: SQLite opens a file
+        read-only if it merely has no descriptor left, and a failed rollback stays with its connection.
+        """
+        connection = loan.connection
+        if connection is not None:
+            is_whole = _roll_back(connection)
+            if self.path != MEMORY and (not is_whole or (error is not None and sqlite.is_failure(error))):
+                self._suspects.add(connection)
+        # An idle reader would keep the last writer from leaving one file, and cannot do that itself.
+        keep = not loan.is_nested and not (self.readonly and self._journal.has_wal())
+        with self._lock:
+            surplus = self._end(loan, keep=keep)
+            is_last = self.closed and not self._loans
+            self._changed.notify_all()
+        if surplus is not None:
+            self._suspects.discard(surplus)
+            self._close_all([surplus], is_last=is_last)
+            self._had_surplus |= not loan.is_nested
+        if self._had_surplus and not self._loans:
+            self._close_surplus()
+
+    def translate(self, error: BaseException) -> BaseException:
+        """Return this package's error for one of SQLite's, or of a value that cannot be read; others as they are."""
+        if isinstance(error, CorruptFileError):
+            error.details.setdefault("path", self.path)
+        if isinstance(error, SampleDBError):
+            return error
+        if isinstance(error, sqlite.ERRORS):
+            if sqlite.result_code(error) == sqlite.INTERRUPT:
+                return KeyboardInterrupt()
+            return self._find_refusal() if self._is_lost else sqlite.translate(error, self.path, self.timeout)
+        if isinstance(error, _MISREAD):
+            return CorruptFileError.of(f"a value cannot be read, {error!r}", "the tables", self.path)
+        return error
+
+    def _end(self, loan: Loan, *, keep: bool) -> Connection | None:
+        """Forget a loan, and return its connection if the pool does not keep it."""
+        connection = loan.connection
+        if connection is not None and keep and not self.closed and len(self._idle) < _MOST_IDLE:
+            # An interrupt may end this half-way, and it is done again then.
+            self._idle += [connection] if connection not in self._idle else []
+            connection = None
+        if loan in self._loans:
+            self._loans.remove(loan)
+        loan.connection = None
+        return connection
+
+    def _find_outer_calls(self) -> list[Loan]:
+        """Return the loans of calls that this one interrupts; end those that an interrupt left."""
+        for loan in [each for each in self._loans if each.is_left()]:
+            if loan.connection is not None and self.path != MEMORY:
+                # Its cursors may live on, with the exception that has them.
+                self._suspects.add(loan.connection)
+            self.take_back(loan)
+        return [each for each in self._loans if each.thread is threading.current_thread()]
+
+    def _require_open(self) -> None:
+        if self.closed or self._is_lost:
+            raise self._find_refusal()
+
+    def _find_refusal(self) -> ClosedError:
+        if self.closed:
+            return ClosedError("This SampleDB is closed.", {"path": self.path})
+        why = "a call was using it when the process forked; open it in a process that was not forked"
+        return ClosedError(f"This SampleDB cannot be used: {why}.", {"path": self.path})
+
+    def _require_file(self, *, writable: bool = False) -> None:
+        if self.identity is not None:
+            self.identity.require(writable=writable)
+
+    def _connect(self, loan: Loan) -> Connection:
         self._require_file()
         return file.connect(
             self.path if self.identity is None else self.identity.path,
@@ -189,41 +232,7 @@ class Connections:
         )
 
     def _is_free(self) -> bool:
-        return self._forking is None and (self.path != MEMORY or not self._loans)
-
-    def _suspect(self, loan: _Loan, error: BaseException) -> None:
-        """Replace the loan's connection before its next use if it may be the reason for `error`, not the file.
-
-        SQLite opens a file read-only if it merely has no descriptor left, and a failed rollback stays with its
-        connection, while the file may have recovered.
-        """
-        if loan.connection is not None and self.path != MEMORY and sqlite.is_failure(error):
-            self._suspects.add(loan.connection)
-
-    def _give_back(self, loan: _Loan) -> None:
-        """Return a connection to the pool, or close it if the pool has no use for it."""
-        connection = loan.connection
-        if connection is not None:
-            _roll_back(connection)
-        # An idle reader would keep the last writer from leaving one file, and cannot do that itself.
-        keep = not loan.is_nested and not (self.readonly and self._journal.has_wal())
-        with self._changed:
-            if loan in self._loans:
-                self._loans.remove(loan)
-            loan.connection = None
-            if connection is not None and keep and not self.closed and len(self._idle) < _MOST_IDLE:
-                self._idle.append(connection)
-                connection = None
-            self._changed.notify_all()
-        if connection is not None:
-            self._suspects.discard(connection)
-            if self.closed and not loan.is_nested:
-                self._close_last(connection)
-            else:
-                connection.close()
-                self._had_surplus |= not loan.is_nested
-        if self._had_surplus and not self._loans:
-            self._close_surplus()
+        return not self._forking and (self.path != MEMORY or not self._loans)
 
     def _close_surplus(self) -> None:
         """Close the idle connections too, when no call is running after more connections were open than are kept.
@@ -231,25 +240,20 @@ class Connections:
         SQLite keeps the descriptor of a closed connection for as long as another one of the process has a lock, and in
         WAL mode each has one until it is closed.
         """
-        with self._changed:
+        with self._lock:
             idle, self._idle = self._idle, []
             self._had_surplus = False
-        for connection in idle:
-            connection.close()
+        self._close_all(idle, is_last=False)
 
-    def _close_all(self, idle: list[Connection]) -> None:
-        for connection in idle[1:]:
-            connection.close()
-        for connection in idle[:1]:
-            self._close_last(connection)
-
-    def _close_last(self, connection: Connection) -> None:
+    def _close_all(self, connections: list[Connection], *, is_last: bool) -> None:
+        """Close connections; the last one of the handle leaves one file."""
         with self._translating():
-            try:
-                if not self.readonly:
-                    self._leave_one_file(connection)
-            finally:
-                connection.close()
+            for number, connection in enumerate(connections, 1):
+                try:
+                    if is_last and number == len(connections) and not self.readonly:
+                        self._leave_one_file(connection)
+                finally:
+                    connection.close()
 
     def _leave_one_file(self, connection: Connection) -> None:
         """Tidy up as far as possible: everything is on disk already, and the file may be full, moved or read-only."""
@@ -261,96 +265,74 @@ class Connections:
 
     def before_fork(self) -> None:
         """Close all connections when no thread uses one, and lend none until the fork is done."""
-        self._changed.acquire()
+        self._lock.acquire()
         try:
-            self._forking = threading.get_ident()
+            self._forking.append(threading.current_thread())
             # A signal handler may fork inside a call of this thread; the child then loses the handle.
             own = self._find_outer_calls()
-            self._changed.wait_for(lambda: len(self._loans) <= len(own), timeout=_FORK_PATIENCE)
+            self._changed.wait_for(lambda: all(each in own for each in self._loans), timeout=_FORK_PATIENCE)
             if self.path != MEMORY:
                 # As in close(): neither process may use this handle again, and one file is to be left.
+                idle, self._idle = self._idle, []
                 with suppress(SampleDBError):
-                    self._close_all(self._idle)
-                self._idle = []
+                    self._close_all(idle, is_last=not self._loans)
                 self._suspects.clear()
                 self._journal.forget()
         except BaseException:
-            self._forking = None
-            self._changed.release()
+            self._forking.pop()
+            self._lock.release()
             raise
 
     def after_fork(self, *, in_child: bool) -> None:
         """Lend connections again; the child has only the thread that forked."""
-        self._forking = None
-        if in_child:
-            self._changed = threading.Condition()
-            if self._loans:
-                self.lose()
-        else:
+        self._forking.pop()
+        if not in_child:
             self._changed.notify_all()
-            self._changed.release()
+            self._lock.release()
+        elif self._loans:
+            self.lose()
+        else:
+            self._renew_lock()
 
     def lose(self) -> None:
         """Give up all connections, in a child whose fork was not prepared. SQLite is wrong about their locks."""
-        self._changed = threading.Condition()
+        self._renew_lock()
         self._is_lost = True
         forks.abandon(*self._idle, *(each.connection for each in self._loans))
-        self._idle = []
+        for loan in self._loans:
+            # A call that forked may go on in the child. Other threads may hold locks inside SQLite.
+            if loan.connection is not None and loan.thread is threading.current_thread():
+                loan.connection.set_authorizer(_deny)
+            loan.connection = None
+        self._loans, self._idle = [], []
 
-    # Errors
+    def _renew_lock(self) -> None:
+        # Entered by itself: Condition's own __enter__ is a function of Python, and an interrupt at its end would leave
+        # the lock taken.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
 
     @contextmanager
     def _translating(self) -> Iterator[None]:
-        """Translate SQLite's errors, and those of values that cannot be read. The new ones name the file."""
         try:
             yield
-        except CorruptFileError as error:
-            error.details.setdefault("path", self.path)
-            raise
-        except SampleDBError:
-            raise
-        except sqlite.ERRORS as error:
-            if sqlite.result_code(error) == sqlite.INTERRUPT:
-                raise KeyboardInterrupt from error
-            raise sqlite.translate(error, self.path, self.timeout) from error
-        except _MISREAD as error:
-            raise CorruptFileError.of(f"a value cannot be read, {error!r}", "the tables", self.path) from error
+        except Exception as error:
+            translated = self.translate(error)
+            if translated is error:
+                raise
+            raise translated from error
 
 
-def _find_caller() -> FrameType:
-    """Return the frame of the function whose `with` statement takes a connection, which must not be a generator's."""
-    frame = sys._getframe()  # noqa: SLF001 - documented, and the only way
-    while frame.f_code.co_filename in _OWN_FILES and frame.f_back:
-        frame = frame.f_back
-    return frame
-
-
-def _is_running(frame: FrameType) -> bool:
-    """Return whether a frame is on the stack of this thread."""
-    running: FrameType | None = sys._getframe()  # noqa: SLF001 - as above
-    while running is not None and running is not frame:
-        running = running.f_back
-    return running is not None
-
-
-_OWN_FILES: Final = {_find_caller.__code__.co_filename, contextmanager.__code__.co_filename}
-
-
-def _roll_back(connection: Connection) -> None:
-    """Roll back a transaction whose call has failed already; the next user must not inherit it."""
-    if connection.in_transaction:
-        with suppress(sqlite3.Error):
+def _roll_back(connection: Connection) -> bool:
+    """Roll back a transaction whose call has failed already; return whether the connection is in none."""
+    try:
+        # SQLite has already rolled back if the disk is full or fails.
+        if connection.in_transaction:
             connection.execute("ROLLBACK")
+    except sqlite3.Error:
+        return False
+    return True
 
 
-def _abandon_cursors(error: BaseException | None) -> None:
-    """Release the cursors of the calls that an exception ended.
-
-    A SELECT that has not reached its end holds its lock, even after its connection is closed, and its cursor lives as
-    long as somebody keeps the exception.
-    """
-    import traceback  # noqa: PLC0415 - only errors need it
-
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__context__
+def _deny(*_: object) -> int:
+    return sqlite3.SQLITE_DENY

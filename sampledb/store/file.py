@@ -18,6 +18,7 @@ from sampledb.files import (
     BESIDE,
     Identity,
     find_left,
+    find_real_path,
     has_foreign_wal,
     has_locks,
     is_marked_wal,
@@ -69,7 +70,7 @@ def open_file(path: str, *, readonly: bool, timeout: float) -> OpenedFile:
     """Open the file at `path`, and create or upgrade it unless `readonly`; refuse files of other programs."""
     if path == MEMORY:
         return OpenedFile(_open(path, readonly=readonly, timeout=timeout), None, is_immutable=False)
-    real = os.path.realpath(path)
+    real = find_real_path(path)
     _opening.append(real)
     try:
         _look_beside(real, readonly=readonly)

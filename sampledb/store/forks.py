@@ -7,6 +7,7 @@ trust locks that it does not hold. Noticing the fork afterwards, by the process 
 import os
 import threading
 import weakref
+from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol
 
@@ -30,8 +31,10 @@ class Forkable(Protocol):
 
 
 _all: "weakref.WeakSet[Forkable]" = weakref.WeakSet()
-_lock: Final = threading.Lock()
-_prepared: Final[list[Forkable]] = []
+# A signal handler may fork inside a fork.
+_lock: Final = threading.RLock()
+# The pools that are prepared, for each fork under way.
+_prepared: Final[list[list[Forkable]]] = []
 # Connections that could not be closed before a fork; closing them in the child would harm the file.
 _abandoned: Final[list[object]] = []
 
@@ -58,19 +61,23 @@ def abandon(*connections: object) -> None:
 def _before_fork() -> None:
     # Two threads may fork at the same moment.
     _lock.acquire()
+    prepared: list[Forkable] = []
+    _prepared.append(prepared)
     for pool in list(_all):
         if not pool.closed:
             pool.before_fork()
-            _prepared.append(pool)
+            prepared.append(pool)
 
 
 def _after_fork(*, in_child: bool) -> None:
     # Python forks even if an interrupt has ended _before_fork half-way.
-    for pool in [each for each in _all if each not in _prepared] if in_child else []:
+    prepared = _prepared.pop() if _prepared else []
+    for pool in [each for each in _all if each not in prepared] if in_child else []:
         pool.lose()
-    while _prepared:
-        _prepared.pop().after_fork(in_child=in_child)
-    _lock.release()
+    while prepared:
+        prepared.pop().after_fork(in_child=in_child)
+    with suppress(RuntimeError):
+        _lock.release()
 
 
 if hasattr(os, "register_at_fork"):  # Windows does not fork

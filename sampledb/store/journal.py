@@ -80,6 +80,7 @@ class Journal:
 
     def _switch(self, connection: Connection, mode: str) -> bool:
         """Switch the mode at once or not at all. It fails if anybody else uses the file."""
+        ((timeout,),) = connection.execute("PRAGMA busy_timeout")
         connection.execute("PRAGMA busy_timeout = 0")
         try:
             ((now,),) = connection.execute(f"PRAGMA journal_mode = {mode}")
@@ -88,7 +89,7 @@ class Journal:
                 raise
             return False
         finally:
-            connection.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
+            connection.execute(f"PRAGMA busy_timeout = {timeout}")
         return bool(now == mode)
 
     def _unsafe(self) -> BusyError:

@@ -33,28 +33,33 @@ class _Query(threading.Thread):
 
     def __init__(self, connections: Connections, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> None:
         super().__init__(name="sampledb-query", daemon=True)
-        self._connections = connections
+        # Made here, because a signal handler may have called this inside another call of this thread.
+        self._loan = connections.reading()
         self._sql = sql
         self._parameters = parameters
         self._connection: Connection | None = None
         self._rows: _Rows = [], []
         self._error: BaseException | None = None
+        # Not join(): up to Python 3.12, an interrupt has it take the thread for ended.
+        self._running = threading.Lock()
+        self._running.acquire()
 
     def run(self) -> None:
         try:
-            with self._connections.reading() as self._connection:
+            with self._loan as self._connection:
                 self._rows = _run(self._connection, self._sql, self._parameters)
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             self._error = error
         finally:
             self._connection = None
+            self._running.release()
 
     def wait(self) -> _Rows:
         """Return the rows, or raise what the query raised."""
         try:
             self.start()
-            while self.is_alive():
-                self.join(_POLL)
+            while not self._running.acquire(timeout=_POLL):
+                pass
         except BaseException:
             # SQLite ends at the next instruction. A step that is one long instruction, such as the LIKE of a large
             # text, goes on without a result.

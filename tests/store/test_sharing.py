@@ -13,7 +13,6 @@ import pytest
 import sampledb
 from sampledb import BusyError, SampleDB
 from sampledb.store import sqlite
-from sampledb.store.connection import _Loan
 from tests.strategies import function, report
 
 
@@ -276,7 +275,7 @@ db.close()
 
 
 def leave_open(db: SampleDB) -> None:
-    db._connections._take(_Loan(writes=True)).execute("BEGIN")
+    db._connections.writing().__enter__()
 
 
 def test_an_interrupted_call_is_repaired_by_the_next(path: Path) -> None:

@@ -45,13 +45,20 @@ class Rename(NamedTuple):
     target: str
 
 
+class Link(NamedTuple):
+    """A second name of a file."""
+
+    path: str
+    target: str
+
+
 class Acknowledge(NamedTuple):
     """A call returned, and somebody was told."""
 
     what: str
 
 
-Event: TypeAlias = Write | Truncate | Sync | Create | Remove | Rename | Acknowledge
+Event: TypeAlias = Write | Truncate | Sync | Create | Remove | Rename | Link | Acknowledge
 Change: TypeAlias = Write | Truncate
 
 
@@ -106,6 +113,8 @@ class Disk:
                 file = self._names[event.path]
                 self._name(event.path, None)
                 self._name(event.target, file)
+            case Link():
+                self._name(event.target, self._names[event.path])
             case Acknowledge():
                 pass
 

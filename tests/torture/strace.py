@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.torture.powercut import Acknowledge, Create, Event, Remove, Rename, Sync, Truncate, Write
+from tests.torture.powercut import Acknowledge, Create, Event, Link, Remove, Rename, Sync, Truncate, Write
 
 # The calls that change files, or fail because of them; those of Python and SQLite on any Linux.
 CALLS = (
-    *("openat", "pwrite64", "write", "pread64", "ftruncate", "fsync", "fdatasync", "unlink", "rename"),
+    *("openat", "pwrite64", "write", "pread64", "ftruncate", "fsync", "fdatasync", "unlink", "rename", "link"),
     *("chmod", "fchmod", "fchown", "fallocate", "newfstatat", "fcntl", "close", "mkdir", "rmdir"),
 )
 _LONGEST = 1 << 20
@@ -91,15 +91,15 @@ def _event(call: str, arguments: str, result: str, folder: str, known: set[str])
     file = _plain(described[1]) if described else ""
     path = _inside(file, folder)
     texts = [bytes.fromhex(text.replace("\\x", "")) for text in _TEXT.findall(arguments)]
-    named = [_inside(text.decode(), folder) for text in texts if call in {"openat", "unlink", "rename"}]
+    named = [_inside(text.decode(), folder) for text in texts if call in {"openat", "unlink", "rename", "link"}]
     if call == "openat":
         return _opened(_inside(_plain(result.partition("<")[2].rstrip(">")), folder), arguments, known)
     if call == "unlink" and named[0]:
         known.discard(named[0])
         return Remove(named[0])
-    if call == "rename" and named[0] and named[1]:
+    if call in {"rename", "link"} and named[0] and named[1]:
         known.add(named[1])
-        return Rename(named[0], named[1])
+        return Rename(named[0], named[1]) if call == "rename" else Link(named[0], named[1])
     if call == "write" and file.startswith("pipe:"):
         return Acknowledge(texts[0].decode())
     if path is None:

@@ -41,13 +41,13 @@ class Kind(NamedTuple):
 
 
 KILL = "signal=KILL"
-KILLS = [Kind(call, KILL) for call in ("pwrite64", "fsync", "fdatasync", "ftruncate", "unlink", "rename", "openat")]
+KILLS = [Kind(call, KILL) for call in ("pwrite64", "fsync", "fdatasync", "ftruncate", "unlink", "link", "openat")]
 ERRORS = [
     Kind("pwrite64", "error=ENOSPC", every=2),
     Kind("pwrite64", "error=ENOSPC", lasts=True, every=5),
     Kind("pwrite64", "error=EIO", every=5),
     Kind("pwrite64", "error=EROFS", lasts=True, every=15),
-    *(Kind(call, "error=EIO") for call in ("fsync", "fdatasync", "ftruncate", "unlink", "rename", "chmod")),
+    *(Kind(call, "error=EIO") for call in ("fsync", "fdatasync", "ftruncate", "unlink", "link", "chmod")),
     *(Kind(call, "error=EIO", lasts=True, every=3) for call in ("fsync", "fdatasync")),
     Kind("unlink", "error=EROFS", lasts=True),
     Kind("openat", "error=EMFILE"),
@@ -66,7 +66,7 @@ DEFECTS: list[Case] = [
     {"operation": "update", "call": "newfstatat", "action": "error=EIO", "number": 1, "lasts": False},
     {"operation": "update", "call": "newfstatat", "action": "error=EIO", "number": 2, "lasts": False},
     {"operation": "add", "call": "pread64", "action": "error=EIO", "number": 28, "lasts": False},
-    {"operation": "back up", "call": "rename", "action": "error=EIO", "number": 1, "lasts": False},
+    {"operation": "back up", "call": "link", "action": "error=EIO", "number": 1, "lasts": False},
     {"operation": "back up", "call": "chmod", "action": "error=EIO", "number": 1, "lasts": False},
     {"operation": "back up", "call": "unlink", "action": "error=EIO", "number": 1, "lasts": False},
     {"operation": "back up", "call": "fsync", "action": "error=EIO", "number": 4, "lasts": True},

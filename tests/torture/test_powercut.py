@@ -13,6 +13,7 @@ from tests.torture.powercut import (
     Create,
     Disk,
     Event,
+    Link,
     Remove,
     Rename,
     Sync,
@@ -98,6 +99,12 @@ def test_a_renamed_file_has_one_name_or_the_other_or_both_or_none() -> None:
     assert {tuple(cut) for cut in left(renamed)} == {("a",), ("b",), ("a", "b"), ()}
 
 
+def test_a_second_name_is_of_the_same_file() -> None:
+    linked = played({"a": b"1"}, Link("a", "b"), Remove("a"), Write("b", 0, b"2"))
+    assert linked.written() == {"b": b"2"}
+    assert {tuple(cut) for cut in left(linked)} == {("a",), ("b",), ("a", "b"), ()}
+
+
 LOG = r"""
 7 openat(AT_FDCWD<\x2f>, "\x2f\x64\x2f\x61", O_RDWR|O_CREAT|O_CLOEXEC, 0644) = 3<\x2f\x64\x2f\x61>
 7 openat(AT_FDCWD<\x2f>, "\x2f\x64\x2f\x6b", O_RDWR|O_CREAT|O_CLOEXEC, 0644) = 4<\x2f\x64\x2f\x6b>
@@ -108,6 +115,7 @@ LOG = r"""
 7 fsync(5<\x2f\x64>)             = 0
 7 ftruncate(3<\x2f\x64\x2f\x61>, 7) = 0
 7 rename("\x2f\x64\x2f\x61", "\x2f\x64\x2f\x62") = 0
+7 link("\x2f\x64\x2f\x62", "\x2f\x64\x2f\x63") = 0
 7 unlink("\x2f\x64\x2f\x62") = 0
 7 write(6<\x70\x69\x70\x65\x3a\x5b\x31\x5d>, "\x64\x0a", 2) = 2
 7 +++ exited with 0 +++
@@ -124,6 +132,7 @@ def test_what_strace_writes_is_understood(tmp_path: Path) -> None:
         Sync(""),
         Truncate("a", 7),
         Rename("a", "b"),
+        Link("b", "c"),
         Remove("b"),
         Acknowledge("d\n"),
     ]

@@ -7,7 +7,6 @@ gets one made from its report.
 Everything is read from a copy of the file, because SQLite may change a file that has a journal beside it.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -25,7 +24,7 @@ from sampledb.errors import (
     SampleDBError,
     StorageError,
 )
-from sampledb.files import new_file
+from sampledb.files import find_real_path, new_file
 from sampledb.format.report import join_report, parse_report
 from sampledb.intake.source import read_source
 from sampledb.model import Function, Problem, Sample
@@ -104,7 +103,7 @@ def salvage_file(damaged: str, path: str) -> list[Problem]:
     if forks.is_open(damaged):
         # Closing the file would drop the locks of that handle.
         raise InvalidInputError.of("damaged", "a file that no handle has open; or call the handle's salvage()", damaged)
-    real = os.path.realpath(damaged)
+    real = find_real_path(damaged)
     with new_file(path) as partial_file, _open_copy(real, partial_file.parent) as (source, foreign):
         return foreign + _copy_all(source, partial_file)
 
@@ -293,8 +292,9 @@ class _Salvage:
             fault = self._store(partial(_insert_job, rows))
             yield from [Problem(f"a job breaks a rule: {fault}", where)] if fault else []
         with self._target.writing() as connection:
-            for job_id in jobs.drop_incomplete(connection):
-                yield Problem("the binary of an unfinished job cannot be read", f"jobs, job_id {job_id}")
+            incomplete = list(jobs.drop_incomplete(connection))
+        for job_id in incomplete:
+            yield Problem("the binary of an unfinished job cannot be read", f"jobs, job_id {job_id}")
 
 
 def _try(read: Callable[..., _T], *arguments: object) -> _T | None:
