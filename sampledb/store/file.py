@@ -54,8 +54,12 @@ def open_file(path: str, *, readonly: bool, timeout: float) -> OpenedFile:
         return OpenedFile(_open(path, readonly=readonly, timeout=timeout), None, is_immutable=False)
     real = find_real_path(path)
     _look_beside(real, readonly=readonly)
+    known = Identity.of(real) if Path(real).exists() else None
     try:
-        return OpenedFile(_open(real, readonly=readonly, timeout=timeout), Identity.of(real), is_immutable=False)
+        connection = _open(real, readonly=readonly, timeout=timeout)
+        identity = known or Identity.of(real)
+        identity.require()
+        return OpenedFile(connection, identity, is_immutable=False)
     except sqlite3.OperationalError as error:
         if not readonly or not sqlite.may_be_read_only(error):
             raise
