@@ -120,15 +120,15 @@ def names_super_journal(journal: str) -> bool:
 def has_foreign_wal(path: str) -> bool:
     """Return whether the `-wal` beside the real path `path` belongs to another file that had this name.
 
-    A file is marked as being in WAL mode before its WAL appears, until after the WAL is gone. No handle of this
-    process may have the file open: closing it here drops that handle's POSIX locks.
+    A file is marked as being in WAL mode before its WAL appears, until after the WAL is gone, or empty where it cannot
+    be deleted. No handle of this process may have the file open: closing it here drops that handle's POSIX locks.
     """
     try:
         before = _read_header(path)
-        if before[_VERSIONS] not in (b"", _ROLLBACK_JOURNAL) or not os.path.lexists(path + "-wal"):
+        if before[_VERSIONS] not in (b"", _ROLLBACK_JOURNAL) or not _has_content(path + "-wal"):
             return False
         # Unless another process has switched the mode meanwhile.
-        return before == _read_header(path) and os.path.lexists(path + "-wal")
+        return before == _read_header(path) and _has_content(path + "-wal")
     except OSError:
         return False
 
@@ -158,6 +158,10 @@ def has_locks(path: str) -> bool:
     except OSError as error:
         return error.errno not in _NO_LOCKS
     return True
+
+
+def _has_content(path: str) -> bool:
+    return os.path.lexists(path) and os.lstat(path).st_size > 0
 
 
 def _read_header(path: str) -> bytes:

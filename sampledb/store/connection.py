@@ -15,8 +15,6 @@ from sampledb.store.journal import Journal
 from sampledb.store.loan import Loan
 from sampledb.store.sqlite import Connection, sqlite3
 
-# Seconds that a fork waits for calls in other threads; if one takes longer, the child loses this handle.
-_FORK_PATIENCE: Final = 60.0
 # Raised by code of this package when a file holds values that no call writes. Arguments are checked before a
 # connection is taken, so they cannot be the reason.
 _MISREAD: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -37,14 +35,14 @@ class Connections:
         self.timeout = timeout
         self.closed = False
         self._loans: list[Loan] = []
-        self._suspects: set[Connection] = set()
+        self._suspects: set[Connection | None] = set()
         # More than the idle ones were open; see _close_surplus.
         self._had_surplus = False
         # The thread that is forking now; twice if a signal handler forks inside a fork.
         self._forking: list[threading.Thread] = []
         self._is_lost = False
         self._renew_lock()
-        with self._translating():
+        with self._translating(), forks.delay():
             opened = file.open_file(path, readonly=readonly, timeout=timeout)
         self.identity = opened.identity
         self._immutable = opened.is_immutable
@@ -159,6 +157,8 @@ class Connections:
             is_whole = _roll_back(connection)
             if self.path != MEMORY and (not is_whole or (error is not None and sqlite.is_failure(error))):
                 self._suspects.add(connection)
+            if error is not None and sqlite.result_code(error) == sqlite.INTERRUPT:
+                sqlite.watch_for_interrupts(connection)
         # An idle reader would keep the last writer from leaving one file, and cannot do that itself.
         keep = not loan.is_nested and not (self.readonly and self._journal.has_wal())
         with self._lock:
@@ -180,7 +180,7 @@ class Connections:
             return error
         if isinstance(error, sqlite.ERRORS):
             if sqlite.result_code(error) == sqlite.INTERRUPT:
-                return KeyboardInterrupt()
+                return sqlite.find_interrupt()
             return self._find_refusal() if self._is_lost else sqlite.translate(error, self.path, self.timeout)
         if isinstance(error, _MISREAD):
             return CorruptFileError.of(f"a value cannot be read, {error!r}", "the tables", self.path)
@@ -201,10 +201,11 @@ class Connections:
     def _find_outer_calls(self) -> list[Loan]:
         """Return the loans of calls that this one interrupts; end those that an interrupt left."""
         for loan in [each for each in self._loans if each.is_left()]:
-            if loan.connection is not None and self.path != MEMORY:
+            if loan.connection is not None:
+                _roll_back(loan.connection)
                 # Its cursors may live on, with the exception that has them.
-                self._suspects.add(loan.connection)
-            self.take_back(loan)
+                self._suspects |= {loan.connection} if self.path != MEMORY else set()
+            self._suspects.discard(self._end(loan, keep=True))
         return [each for each in self._loans if each.thread is threading.current_thread()]
 
     def _require_open(self) -> None:
@@ -247,7 +248,7 @@ class Connections:
 
     def _close_all(self, connections: list[Connection], *, is_last: bool) -> None:
         """Close connections; the last one of the handle leaves one file."""
-        with self._translating():
+        with self._translating(), forks.delay():
             for number, connection in enumerate(connections, 1):
                 try:
                     if is_last and number == len(connections) and not self.readonly:
@@ -270,7 +271,7 @@ class Connections:
             self._forking.append(threading.current_thread())
             # A signal handler may fork inside a call of this thread; the child then loses the handle.
             own = self._find_outer_calls()
-            self._changed.wait_for(lambda: all(each in own for each in self._loans), timeout=_FORK_PATIENCE)
+            self._changed.wait_for(lambda: all(each in own for each in self._loans), timeout=forks.PATIENCE)
             if self.path != MEMORY:
                 # As in close(): neither process may use this handle again, and one file is to be left.
                 idle, self._idle = self._idle, []

@@ -85,8 +85,12 @@ def _is_in_use(path: str) -> bool:
 
 
 def _open_real(real: str, *, readonly: bool, timeout: float) -> OpenedFile:
+    known = Identity.of(real) if Path(real).exists() else None
     try:
-        return OpenedFile(_open(real, readonly=readonly, timeout=timeout), Identity.of(real), is_immutable=False)
+        connection = _open(real, readonly=readonly, timeout=timeout)
+        identity = known or Identity.of(real)
+        identity.require()
+        return OpenedFile(connection, identity, is_immutable=False)
     except sqlite3.OperationalError as error:
         if sqlite.result_code(error) in sqlite.BUSY and not _is_in_use(real) and not has_locks(real):
             reason = "its file system has no locks, without which processes would damage it; copy it to a local disk"

@@ -7,7 +7,8 @@ trust locks that it does not hold. Noticing the fork afterwards, by the process 
 import os
 import threading
 import weakref
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Final, Protocol
 
@@ -30,9 +31,17 @@ class Forkable(Protocol):
         """Give up all connections, in a child whose fork `before_fork` could not prepare."""
 
 
-_all: "weakref.WeakSet[Forkable]" = weakref.WeakSet()
+# By id, because other threads may add to it at any time: a WeakSet cannot be read then.
+_all: "weakref.WeakValueDictionary[int, Forkable]" = weakref.WeakValueDictionary()
 # A signal handler may fork inside a fork.
 _lock: Final = threading.RLock()
+_changed: Final = threading.Condition(_lock)
+# Seconds that a fork waits for what other threads do with SQLite.
+PATIENCE: Final = 60.0
+# Seconds that these wait for a fork. A finalizer may close a handle in a thread for which the fork waits.
+_PATIENCE: Final = 5.0
+# The threads that use SQLite outside of a pool's loans.
+_busy: Final[list[threading.Thread]] = []
 # The pools that are prepared, for each fork under way.
 _prepared: Final[list[list[Forkable]]] = []
 # Connections that could not be closed before a fork; closing them in the child would harm the file.
@@ -41,7 +50,12 @@ _abandoned: Final[list[object]] = []
 
 def watch(pool: Forkable) -> None:
     """Tell a pool of every fork, for as long as it exists."""
-    _all.add(pool)
+    _all[id(pool)] = pool
+
+
+def _find_pools() -> list[Forkable]:
+    pools = [reference() for reference in _all.valuerefs()]
+    return [pool for pool in pools if pool is not None and not pool.closed]
 
 
 def is_open(path: str) -> bool:
@@ -50,7 +64,26 @@ def is_open(path: str) -> bool:
         identity = Identity.of(path)
     except OSError:
         return False
-    return any(pool.identity and pool.identity.is_same_file(identity) for pool in list(_all) if not pool.closed)
+    return any(pool.identity and pool.identity.is_same_file(identity) for pool in _find_pools())
+
+
+@contextmanager
+def delay() -> Iterator[None]:
+    """Let forks in other threads wait: they would leave the child a lock inside SQLite that nobody releases."""
+    is_locked = _lock.acquire(timeout=_PATIENCE)
+    try:
+        _busy.append(threading.current_thread())
+    finally:
+        if is_locked:
+            _lock.release()
+    try:
+        yield
+    finally:
+        _busy.remove(threading.current_thread())
+        # Only a fork can have the lock for long, and that one was not waiting for this.
+        if _lock.acquire(timeout=_PATIENCE):
+            _changed.notify_all()
+            _lock.release()
 
 
 def abandon(*connections: object) -> None:
@@ -61,21 +94,23 @@ def abandon(*connections: object) -> None:
 def _before_fork() -> None:
     # Two threads may fork at the same moment.
     _lock.acquire()
+    _changed.wait_for(lambda: all(each is threading.current_thread() for each in _busy), timeout=PATIENCE)
     prepared: list[Forkable] = []
     _prepared.append(prepared)
-    for pool in list(_all):
-        if not pool.closed:
-            pool.before_fork()
-            prepared.append(pool)
+    for pool in _find_pools():
+        pool.before_fork()
+        prepared.append(pool)
 
 
 def _after_fork(*, in_child: bool) -> None:
     # Python forks even if an interrupt has ended _before_fork half-way.
     prepared = _prepared.pop() if _prepared else []
-    for pool in [each for each in _all if each not in prepared] if in_child else []:
+    for pool in [each for each in _find_pools() if each not in prepared] if in_child else []:
         pool.lose()
     while prepared:
         prepared.pop().after_fork(in_child=in_child)
+    if in_child:
+        _busy[:] = [each for each in _busy if each is threading.current_thread()]
     with suppress(RuntimeError):
         _lock.release()
 

@@ -64,11 +64,12 @@ class Journal:
         if self._path == MEMORY:
             return
         for _ in range(_ATTEMPTS):
+            # If others use the file, it should be complete without its WAL. If they only keep the WAL from being
+            # deleted, as a virus scanner may, an empty one is left, which cannot be taken for another file's.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             if self._switch(connection, "delete"):
                 self._remove_dead_journal(connection)
                 return
-            # Others still use the file, or are closing it too; the file should be complete without its WAL.
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             time.sleep(_PAUSE * os.urandom(1)[0] / 255)
 
     def _remove_dead_journal(self, connection: Connection) -> None:

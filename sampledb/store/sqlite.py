@@ -1,5 +1,6 @@
 """The SQLite library in use, the meaning of its errors, and its transactions."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -34,6 +35,8 @@ BUSY: Final = {5, 6}
 _NOMEM, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN = 7, 8, 10, 11, 13, 14
 _PROTOCOL, _CONSTRAINT, _NOLFS, _NOTADB = 15, 19, 22, 26
 INTERRUPT: Final = 9
+# What a signal handler raised while this thread was in SQLite.
+_interrupts: Final = threading.local()
 # Virtual machine instructions between two checks for Ctrl-C: a few milliseconds.
 _INSTRUCTIONS: Final = 200_000
 _OPERATIONAL: Final = BUSY | {_NOMEM, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _PROTOCOL, _NOLFS, _NOTADB}
@@ -64,12 +67,31 @@ def harden(connection: Connection) -> None:
 
 
 def watch_for_interrupts(connection: Connection) -> None:
-    """Let Ctrl-C end statements: it raises only where Python code runs, and SQLite then reports INTERRUPT."""
-    connection.set_progress_handler(_continue, _INSTRUCTIONS)
+    """Let Ctrl-C end a statement: it raises only where Python code runs, and SQLite then reports INTERRUPT.
+
+    After that, the connection must be watched anew.
+    """
+    watch = _watch()
+    next(watch)
+    connection.set_progress_handler(watch.__next__, _INSTRUCTIONS)
 
 
-def _continue() -> int:
-    return 0
+def _watch() -> Iterator[int]:
+    """Yield 0 until a signal handler raises. A function would be too late: signals are looked for at its entry."""
+    try:
+        while True:
+            yield 0
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - SQLite's module would drop it
+        _interrupts.error = error
+
+
+def find_interrupt() -> BaseException:
+    """Return what a signal handler raised in the statement that was interrupted last, which is seldom another error."""
+    error = getattr(_interrupts, "error", None) or KeyboardInterrupt()
+    _interrupts.error = None
+    return error
 
 
 @contextmanager

@@ -66,6 +66,7 @@ DEFECTS: list[Case] = [
     {"operation": "update", "call": "newfstatat", "action": "error=EIO", "number": 1, "lasts": False},
     {"operation": "update", "call": "newfstatat", "action": "error=EIO", "number": 2, "lasts": False},
     {"operation": "add", "call": "pread64", "action": "error=EIO", "number": 28, "lasts": False},
+    {"operation": "add", "call": "unlink", "action": "error=EROFS", "number": 2, "lasts": True},
     {"operation": "back up", "call": "link", "action": "error=EIO", "number": 1, "lasts": False},
     {"operation": "back up", "call": "chmod", "action": "error=EIO", "number": 1, "lasts": False},
     {"operation": "back up", "call": "unlink", "action": "error=EIO", "number": 1, "lasts": False},

@@ -5,12 +5,12 @@ the copy is made again until nothing changed meanwhile.
 """
 
 import errno
-import shutil
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from sampledb.errors import BusyError, SampleDBError, StorageError
 from sampledb.files import has_foreign_wal, is_marked_wal, names_super_journal, require_regular_beside
@@ -84,6 +84,31 @@ def _stamp(path: str) -> list[tuple[int, ...]]:
     return stamps
 
 
+def _copy_data(source: BinaryIO, target: BinaryIO) -> None:
+    """Copy a file, and its holes as holes: a forged journal may pretend to be larger than the disk."""
+    for start, end in _find_data(source.fileno()):
+        source.seek(start)
+        target.seek(start)
+        while start < end and (piece := source.read(min(_PIECE, end - start))):
+            start += target.write(piece)  # noqa: PLW2901 - what is left of the part
+    target.truncate(os.fstat(source.fileno()).st_size)
+
+
+def _find_data(descriptor: int) -> Iterator[tuple[int, int]]:
+    """Yield the start and the end of each part of a file that is no hole, where the system tells."""
+    size, end = os.fstat(descriptor).st_size, 0
+    try:
+        while end < size and hasattr(os, "SEEK_DATA"):
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+            end = os.lseek(descriptor, start, os.SEEK_HOLE)
+            yield start, end
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # the rest is a hole
+            return
+    if end < size:
+        yield end, size
+
+
 def _copy_files(path: str, copy: str, suffixes: list[str]) -> None:
     try:
         with ExitStack() as opened:
@@ -93,7 +118,7 @@ def _copy_files(path: str, copy: str, suffixes: list[str]) -> None:
                 if not suffix or Path(path + suffix).exists():
                     source = opened.enter_context(Path(path + suffix).open("rb"))
                     with Path(copy + suffix).open("wb") as target:
-                        shutil.copyfileobj(source, target, _PIECE)
+                        _copy_data(source, target)
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno == errno.EIO:

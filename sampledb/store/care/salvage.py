@@ -104,7 +104,7 @@ def salvage_file(damaged: str, path: str) -> list[Problem]:
         # Closing the file would drop the locks of that handle.
         raise InvalidInputError.of("damaged", "a file that no handle has open; or call the handle's salvage()", damaged)
     real = find_real_path(damaged)
-    with new_file(path) as partial_file, _open_copy(real, partial_file.parent) as (source, foreign):
+    with forks.delay(), new_file(path) as partial_file, _open_copy(real, partial_file.parent) as (source, foreign):
         return foreign + _copy_all(source, partial_file)
 
 
