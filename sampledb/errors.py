@@ -82,10 +82,10 @@ class InvalidInputError(SampleDBError, ValueError):
         return cls(f"SMDA report, {path}: {rule}.", {"field": "smda_report", "rule": rule, "path": path})
 
     @classmethod
-    def in_file(cls, name: str, rule: str) -> Self:
-        """Return the error for a file that cannot be read as a report; `rule` says what to do about it."""
+    def in_file(cls, name: str, rule: str, *, field: str = "smda_report") -> Self:
+        """Return the error for a file, given as the argument `field`; `rule` says what to do about it."""
         name, rule = _plain(shorten(name, MAX_MESSAGE // 2)), shorten(_plain(rule), MAX_MESSAGE // 2)
-        return cls(f"{name}: {rule}.", {"field": "smda_report", "rule": rule, "value": name})
+        return cls(f"{name}: {rule}.", {"field": field, "rule": rule, "value": name})
 
 
 def _repr(value: object) -> str:
@@ -120,10 +120,12 @@ class ConflictError(SampleDBError):
     code = "conflict"
 
     @classmethod
-    def of_sample(cls, sample_id: int, sha256: str, has: str) -> Self:
+    def of_sample(
+        cls, sample_id: int, sha256: str, has: str, *, advice: str = "pass exist_ok=True to get it as it is stored"
+    ) -> Self:
         """Return the error for a sample that already `has` an analysis or media metadata."""
         return cls(
-            f"Sample {sample_id} ({sha256}) already has {has}; pass exist_ok=True to get it as it is stored.",
+            f"Sample {sample_id} ({sha256}) already has {has}; {advice}.",
             {"resource": "sample", "id": sample_id, "sample_id": sample_id, "sha256": sha256},
         )
 

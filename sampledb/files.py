@@ -139,7 +139,8 @@ def require_new_name(path: str) -> None:
     SQLite would apply the journal of a file that is gone to the new file, or take the new file for a journal.
     """
     if path.endswith(BESIDE):
-        raise InvalidInputError.of("path", f"a path that does not end in {', '.join(BESIDE)}", path)
+        rule = f"cannot be created, for SQLite keeps its own files by names that end in {', '.join(BESIDE)}"
+        raise InvalidInputError.in_file(path, rule, field="path")
     left = find_left(os.path.realpath(path))
     if left:
         raise InvalidInputError(
@@ -148,7 +149,11 @@ def require_new_name(path: str) -> None:
             {"field": "path", "rule": "a path beside which no journal is left", "value": left},
         )
     if os.path.lexists(path):
-        raise InvalidInputError.of("path", "a path where no file is", path)
+        raise _exists(path)
+
+
+def _exists(path: str) -> InvalidInputError:
+    return InvalidInputError.in_file(path, "exists already; choose another name, or delete it", field="path")
 
 
 def open_regular(path: str | os.PathLike[str], field: str) -> BinaryIO:
@@ -162,10 +167,10 @@ def open_regular(path: str | os.PathLike[str], field: str) -> BinaryIO:
         file = open(os.fspath(path), "rb", opener=_open_without_waiting)  # noqa: SIM115 - closed by the caller
     except (OSError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidInputError.of(field, f"a file that can be read ({reason})", path) from error
+        raise InvalidInputError.in_file(str(path), f"cannot be read: {reason}", field=field) from error
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise InvalidInputError.of(field, "a regular file", path)
+        raise InvalidInputError.in_file(str(path), "is no regular file", field=field)
     return file
 
 
@@ -235,7 +240,7 @@ def _give_name(partial: Path, target: Path) -> None:
         else:
             os.link(partial, target)
     except FileExistsError as error:
-        raise InvalidInputError.of("path", "a path where no file is", str(target)) from error
+        raise _exists(str(target)) from error
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
@@ -247,7 +252,7 @@ def _take_name(partial: Path, target: Path) -> None:
     try:
         target.open("xb").close()
     except FileExistsError as error:
-        raise InvalidInputError.of("path", "a path where no file is", str(target)) from error
+        raise _exists(str(target)) from error
     partial.replace(target)
 
 

@@ -97,6 +97,15 @@ class Progress:
         else:
             terminal.write(sys.stderr, f"{line}\n")
 
+    def advise(self, text: str) -> None:
+        """Print a note for people, unless they asked for errors only."""
+        if not self._quiet and not self._as_json:
+            self.tell(text, word="Note:")
+
+    def skip(self) -> None:
+        """Count an input that is left out, for the summary only."""
+        self._counts["skipped"] += 1
+
     def _format_bar(self, width: int) -> str:
         """Return a bar or a turning wheel, with the numbers done and expected, the rate, and the time left."""
         done, total, rate = self._done, self._total, self._get_rate()

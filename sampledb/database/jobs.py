@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from sampledb import limits
 from sampledb.database.handle import Handle
-from sampledb.errors import AnalysisError, BusyError, ConflictError, NotFoundError
+from sampledb.errors import AnalysisError, BusyError, ConflictError, InvalidInputError, NotFoundError
 from sampledb.format import codec
 from sampledb.intake.binary import read_submission
 from sampledb.model import Job, JobProgress, JobState, RecordList, Sample
+from sampledb.store import forks
 from sampledb.store.tables import jobs, samples
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _TIMEOUT: Final = 300.0
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.5
+# These calls return no sample that others have stored.
+_ADVICE: Final = "get_sample_by_sha256() returns it, and after delete_sample() the binary can be submitted again"
 
 
 class Jobs(Handle):
@@ -55,10 +58,11 @@ class Jobs(Handle):
             keep_binary: Whether `get_binary` can return the binary after its analysis.
 
         Raises:
-            InvalidInputError: A value breaks a rule, or the path cannot be read.
+            InvalidInputError: A value breaks a rule, the path cannot be read, or the binary is empty.
             ConflictError: The binary has an analysis, or an unfinished job.
         """
         self._connections.require_writable()
+        _require_no_store(binary)
         submission = read_submission(
             binary, filename=filename, family=family, version=version, is_dump=is_dump, base_addr=base_addr,
             bitness=bitness, username=username, keep_binary=keep_binary,
@@ -67,7 +71,7 @@ class Jobs(Handle):
         with self._connections.writing() as connection:
             stored = samples.find(connection, sha256=submission.sha256)
             if stored and stored.is_analyzed:
-                raise ConflictError.of_sample(stored.sample_id, submission.sha256, "an analysis")
+                raise ConflictError.of_sample(stored.sample_id, submission.sha256, "an analysis", advice=_ADVICE)
             return jobs.insert(connection, submission, blob)
 
     def run_jobs(
@@ -209,3 +213,11 @@ class Jobs(Handle):
         if binary is None:
             raise NotFoundError.of("binary", sample_id)
         return binary
+
+
+def _require_no_store(binary: object) -> None:
+    """Raise InvalidInputError for the path of an open store: on POSIX, reading that file would drop its locks."""
+    path = os.fsdecode(binary) if isinstance(binary, str | os.PathLike) else ""
+    # No file can have a path with a NUL, for which the look would raise ValueError.
+    if path and "\0" not in path and forks.is_open(path):
+        raise InvalidInputError.in_file(path, "is a store, and open; give a binary", field="binary")

@@ -1,7 +1,8 @@
 """Read a binary to disassemble, and check the request, before any lock is taken."""
 
 import os
-from typing import NamedTuple
+import re
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -9,6 +10,16 @@ from sampledb import limits
 from sampledb.errors import InvalidInputError
 from sampledb.files import open_regular
 from sampledb.limits import MAX_BINARY
+
+# ELF, Mach-O in both byte orders and sizes, Dalvik. Fat Mach-O shares its first bytes with Java classes, which go on
+# with a version from 45 up where it has the number of its architectures.
+_PROGRAM: Final = re.compile(
+    rb"\x7fELF|\xfe\xed\xfa[\xce\xcf]|[\xce\xcf]\xfa\xed\xfe|dex\n|\xca\xfe\xba[\xbe\xbf]\0\0\0[\x01-\x2c]"
+)
+# DOS programs begin with `MZ` too; in a PE, a field behind it says where its own header is.
+_DOS: Final = b"MZ"
+_PE: Final = b"PE\0\0"
+_PE_FIELD: Final = slice(0x3C, 0x40)
 
 
 class Submission(NamedTuple):
@@ -41,6 +52,20 @@ class Request(msgspec.Struct, frozen=True):
     base_addr: int
     bitness: int
     timeout: float
+
+
+def is_program(path: str) -> bool:
+    """Return whether the file at `path` is a PE, ELF, Mach-O or DEX by its first bytes.
+
+    Raises:
+        InvalidInputError: It cannot be read.
+    """
+    with open_regular(path, "binary") as file:
+        head = file.read(_PE_FIELD.stop)
+        if not head.startswith(_DOS):
+            return _PROGRAM.match(head) is not None
+        file.seek(int.from_bytes(head[_PE_FIELD], "little"))
+        return file.read(len(_PE)) == _PE
 
 
 def read_submission(
@@ -89,8 +114,8 @@ def _read_content(binary: object) -> tuple[bytes, str | None]:
             content, name = file.read(MAX_BINARY + 1), limits.name_of(binary)
     else:
         raise InvalidInputError.of("binary", "bytes or a path", binary)
-    if len(content) > MAX_BINARY:
-        raise InvalidInputError.of("binary", f"at most {MAX_BINARY} bytes long", f"{len(content)} bytes")
+    if not 1 <= len(content) <= MAX_BINARY:
+        raise InvalidInputError.of("binary", f"from 1 to {MAX_BINARY} bytes long", len(content))
     return content, name
 
 

@@ -17,8 +17,9 @@ from typing import BinaryIO, Final, NoReturn
 import msgspec
 
 from sampledb.errors import InvalidInputError
-from sampledb.files import open_readable
+from sampledb.files import BESIDE, open_readable
 from sampledb.intake.archive import is_archive, is_report_name, is_zip, list_members, open_member
+from sampledb.intake.binary import is_program
 from sampledb.intake.compression import Allowance, Share, is_compressed
 from sampledb.limits import MAX_REPORT
 
@@ -129,6 +130,32 @@ def _read_line(line: bytes, source: str) -> Iterator[FoundReport]:
         yield from _find(os.fsdecode(line.rstrip(b"\r\n")))
 
 
+def find_binaries(path: str, *, is_dump: bool, store: str) -> Iterator[tuple[str, bool]]:
+    """Yield the files to disassemble at `path`, each with `True`, and those left out, with `False`.
+
+    A file is always one. In a folder and below, as in `find_reports`, it is what begins as a PE, ELF, Mach-O or DEX;
+    among dumps, what is not empty. What cannot be read is one too, and fails when it is submitted. The files of the
+    open store are never touched: on POSIX, reading them would drop its locks.
+    """
+    if not os.path.isdir(path):
+        yield path, True
+        return
+    real = os.path.realpath(store)
+    kept = {os.path.normcase(real + suffix) for suffix in ("", *BESIDE)}
+    for found, error in _walk_files(path):
+        if error:
+            yield found, True
+        elif os.path.normcase(os.path.realpath(found)) not in kept:
+            yield found, _is_wanted(found, is_dump=is_dump)
+
+
+def _is_wanted(path: str, *, is_dump: bool) -> bool:
+    try:
+        return os.path.getsize(path) > 0 if is_dump else is_program(path)
+    except (OSError, InvalidInputError):
+        return True
+
+
 def _decode_path(path: object) -> str:
     try:
         return os.fsdecode(path)  # type: ignore[arg-type]
@@ -165,6 +192,15 @@ def _find_in_file(path: str) -> Iterator[FoundReport]:
 
 
 def _find_in_folder(folder: str) -> Iterator[FoundReport]:
+    for path, error in _walk_files(folder):
+        if error:
+            yield _failure(path, f"cannot be read: {error.strerror}")
+        elif is_report_name(os.path.basename(path)):
+            yield from _find_in_file(path)
+
+
+def _walk_files(folder: str) -> Iterator[tuple[str, OSError | None]]:
+    """Yield the files in a folder and below, sorted within each; a folder that cannot be read, with its error."""
     # Not recursive, and so not os.walk() before Python 3.12: folders may be nested deeper than Python calls functions.
     pending = [iter((os.path.join(folder, ""),))]
     while pending:
@@ -172,12 +208,12 @@ def _find_in_folder(folder: str) -> Iterator[FoundReport]:
         if path is None:
             pending.pop()
         elif not _is_folder(path):
-            yield from _find_in_file(path) if is_report_name(os.path.basename(path)) else ()
+            yield path, None
         else:
             try:
                 pending.append(_list_folder(path))
             except OSError as error:
-                yield _failure(path, f"cannot be read: {error.strerror}")
+                yield path, error
 
 
 def _find_by_pattern(pattern: str) -> Iterator[FoundReport]:

@@ -81,6 +81,15 @@ def _hash_file(file: str | os.PathLike[str]) -> tuple[tuple[str, str, str], int]
     return (sha256, md5, sha1), size
 
 
+def has_mediainfo() -> bool:
+    """Return whether MediaInfo is installed, without which files are added without `media_info`."""
+    try:
+        from pymediainfo import MediaInfo  # noqa: PLC0415 - as below
+    except ImportError:
+        return False
+    return bool(MediaInfo.can_parse())
+
+
 def _ask_mediainfo(file: str | os.PathLike[str]) -> dict[str, Any]:
     """Return MediaInfo's tracks under its own names, `{"tracks": [{"@type": "General", "Format": …}, …]}`.
 

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 # SMDA looks at the clock now and then; a process that is this much later is stuck.
 _GRACE: Final = 0.1
 _LEAST_GRACE: Final = 2.0
-
+# SMDA's errors, some of which advise its callers, in the words of this package. Others are shown as they are.
+_FAULTS: Final = {
+    "Input is not a PE": "it is no PE, ELF, Mach-O or DEX file; submit a memory dump as one, with its base address",
+    "names an instruction set": "its header is damaged, or names a processor that SMDA does not know",
+    "machine code, which SMDA has no": "it is code for a processor that SMDA does not know",
+    "larger than MAX_IMAGE_SIZE": "its header is damaged, or it is larger than SMDA loads into memory, 100 MiB",
+}
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_question = msgspec.msgpack.Decoder(tuple[bytes, Request]).decode
@@ -71,7 +77,8 @@ def _find_fault(report: Any) -> str:  # noqa: ANN401 - SMDA has no types, and ma
         return "SMDA did not finish in time"
     if report.status != "ok":
         # The last line of a traceback names the error.
-        return (report.message or "").strip().rpartition("\n")[2] or f"SMDA's status is {report.status!r}"
+        error = (report.message or "").strip().rpartition("\n")[2] or f"its status is {report.status}"
+        return next((words for text, words in _FAULTS.items() if text in error), f"SMDA failed: {error}")
     return "" if report.num_functions else "SMDA found no functions in it"
 
 

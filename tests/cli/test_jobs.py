@@ -1,5 +1,6 @@
 """The commands that disassemble."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,37 @@ def test_binaries_are_queued_run_and_listed(tmp_path: Path) -> None:
     assert "could not be disassembled" in run("jobs", path).output
     assert answered("submit", path, SMALL)[0]["sample"]["sample_id"] == 1
     assert answered("run", path) == []
+
+
+def test_of_a_folder_only_programs_are_queued(tmp_path: Path) -> None:
+    path, text = tmp_path / "samples" / "new.sampledb", tmp_path / "samples" / "read.me"
+    (tmp_path / "samples" / "sub").mkdir(parents=True)
+    text.write_text("how these were found")
+    (tmp_path / "samples" / "empty").touch()
+    program = Path(shutil.copy(SMALL, tmp_path / "samples" / "sub"))
+    shown = run("submit", path, tmp_path / "samples")
+    assert (shown.code, shown.errors) == (0, "")
+    assert shown.output.splitlines()[0].endswith(f" {program}")
+    assert shown.output.splitlines()[1].startswith("1 queued, 2 skipped in ")
+    # A file that is named is tried, whatever it is; so are dumps.
+    assert [each["source"] for each in answered("submit", path, text)] == [str(text)]
+    dumped = answered("submit", path, tmp_path / "samples", "--dump")
+    assert [(each["source"], each["status"]) for each in dumped] == [(str(text), "existed"), (str(program), "existed")]
+    program.unlink()
+    shown = run("submit", path, tmp_path / "samples" / "sub")
+    assert (shown.code, shown.errors.startswith("Error: no PE, ELF, Mach-O or DEX files were found")) == (3, True)
+
+
+def test_what_cannot_be_submitted_is_named_once(tmp_path: Path) -> None:
+    path, missing, empty = tmp_path / "new.sampledb", tmp_path / "it's missing", tmp_path / "empty"
+    empty.touch()
+    shown = run("submit", path, missing, empty, path)
+    assert shown.code == 3
+    assert shown.errors.splitlines() == [
+        f"Error: {missing}: cannot be read: No such file or directory.",
+        f"Error: {empty}: binary must be from 1 to 536870912 bytes long, not 0.",
+        f"Error: {path}: is a store, and open; give a binary.",
+    ]
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """The commands about samples: add media, list, show, change, delete."""
 
+import os
+import sys
 import wave
 from pathlib import Path
 
@@ -42,6 +44,21 @@ def test_media_are_added_with_tags_and_notes(tmp_path: Path) -> None:
     assert shown.errors.startswith(f"Error: {tmp_path / 'missing.wav'}: ")
     assert run("add-media", path, media, media, "--name", "x").code == 2
     assert "track 2" in run("show", path, 1).output
+
+
+def test_without_mediainfo_a_note_says_so_once(tmp_path: Path) -> None:
+    path, media = tmp_path / "new.sampledb", [tmp_path / "a.bin", tmp_path / "b.bin"]
+    for each in media:
+        each.write_text(each.name)
+    (tmp_path / "pymediainfo.py").write_text("raise ImportError")
+    hidden = {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    shown = run("add-media", path, *media, variables=hidden)
+    assert (shown.code, shown.output.splitlines()[-1].startswith("2 added in ")) == (0, True)
+    assert shown.errors.splitlines() == [
+        "Note: MediaInfo is not installed, so media_info stays empty; pip install 'sampledb[media]'"
+    ]
+    for quiet in ("--quiet", "--json"):
+        assert run("add-media", path, *media, quiet, variables=hidden).errors == ""
 
 
 def test_only_what_is_given_is_changed(copy: Path) -> None:

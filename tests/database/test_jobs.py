@@ -1,5 +1,6 @@
 """Binaries that are submitted become samples, once, whatever happens on the way."""
 
+import hashlib
 import json
 import os
 import signal
@@ -81,16 +82,18 @@ def test_a_binary_that_is_known_or_queued_is_a_conflict(db: SampleDB) -> None:
     [
         {"binary": 5},
         {"binary": "missing.exe"},
-        {"binary": b"", "family": "a b"},
-        {"binary": b"", "version": "\n"},
-        {"binary": b"", "filename": "x" * 256},
-        {"binary": b"", "bitness": 16},
-        {"binary": b"", "bitness": "64"},
-        {"binary": b"", "base_addr": -1},
-        {"binary": b"", "base_addr": "4096"},
-        {"binary": b"", "is_dump": 1},
-        {"binary": b"", "keep_binary": None},
-        {"binary": b"", "username": ""},
+        {"binary": "a\0b"},
+        {"binary": b""},
+        {"binary": b"MZ", "family": "a b"},
+        {"binary": b"MZ", "version": "\n"},
+        {"binary": b"MZ", "filename": "x" * 256},
+        {"binary": b"MZ", "bitness": 16},
+        {"binary": b"MZ", "bitness": "64"},
+        {"binary": b"MZ", "base_addr": -1},
+        {"binary": b"MZ", "base_addr": "4096"},
+        {"binary": b"MZ", "is_dump": 1},
+        {"binary": b"MZ", "keep_binary": None},
+        {"binary": b"MZ", "username": ""},
     ],
 )
 def test_a_bad_request_stores_nothing(db: SampleDB, given: dict[str, Any]) -> None:
@@ -152,10 +155,10 @@ def test_a_dump_is_disassembled_where_it_was_mapped(db: SampleDB) -> None:
     assert all(each.offset >= sample.base_addr for each in db.iter_functions(sample.sample_id))
 
 
-NO_PROGRAMS = [b"", b"garbage" * 999, SMALL.read_bytes()[:200], b"\x7fELF", bytes(5000)]
+NO_PROGRAMS = [b"garbage" * 999, SMALL.read_bytes()[:200], b"\x7fELF", bytes(5000)]
 
 
-@pytest.mark.parametrize("binary", mostly_slow(NO_PROGRAMS, NO_PROGRAMS[1:2]))
+@pytest.mark.parametrize("binary", mostly_slow(NO_PROGRAMS, NO_PROGRAMS[:1]))
 def test_what_smda_can_make_nothing_of_fails_and_leaves_no_sample(db: SampleDB, binary: bytes) -> None:
     job_id = db.submit_binary(binary)
     (job,) = db.run_jobs()
@@ -405,6 +408,50 @@ def test_what_is_no_executor_is_refused(db: SampleDB, executor: Any) -> None:
     with pytest.raises(InvalidInputError):
         db.run_jobs(executor)
     assert db.get_job(job_id).attempts == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("binary", "reason"),
+    [
+        (b"garbage", "it is no PE, ELF, Mach-O or DEX file; submit a memory dump as one, with its base address"),
+        (SMALL.read_bytes()[:200], "its header is damaged, or names a processor that SMDA does not know"),
+        (SMALL.read_bytes()[:256] + b"\xff" * 9999, "its header is damaged, or it is larger than SMDA loads"),
+        (b"\x7fELF" + bytes(60), "its header is damaged"),
+    ],
+)
+def test_a_reason_is_for_people_who_do_not_call_smda(db: SampleDB, binary: bytes, reason: str) -> None:
+    db.submit_binary(binary)
+    (job,) = db.run_jobs()
+    assert job.error is not None
+    assert job.error["details"]["reason"].startswith(reason)
+
+
+def test_an_empty_file_and_the_store_itself_are_no_binaries(db: SampleDB, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.exe"
+    empty.touch()
+    for call in (db.submit_binary, db.analyze):
+        with pytest.raises(InvalidInputError, match="from 1 to"):
+            call(empty)
+        with pytest.raises(InvalidInputError, match="is a store, and open"):
+            call(db.path)
+    assert db.list_jobs() == []
+
+
+def test_a_conflict_advises_what_the_call_can_do(db: SampleDB) -> None:
+    sample = db.add_sample({**report(function(4096)), "sha256": hashlib.sha256(b"MZ").hexdigest()})
+    with pytest.raises(ConflictError, match=r"get_sample_by_sha256\(\) returns it") as raised:
+        db.submit_binary(b"MZ")
+    assert "exist_ok" not in str(raised.value)
+    assert db.get_sample_by_sha256(raised.value.details["sha256"]) == sample
+
+
+def test_an_error_names_a_path_as_people_write_it(db: SampleDB, tmp_path: Path) -> None:
+    path = tmp_path / "it's" / "missing.exe"
+    with pytest.raises(InvalidInputError) as raised:
+        db.submit_binary(path)
+    assert str(raised.value) == f"{path}: cannot be read: No such file or directory."
+    assert raised.value.details["field"] == "binary"
 
 
 @pytest.mark.parametrize(("name", "is_frozen"), [("app", True), ("python", True), ("ida64", False)])

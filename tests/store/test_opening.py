@@ -170,7 +170,7 @@ def test_a_backup_is_whole_and_appears_at_once(path: Path, tmp_path: Path) -> No
     with sampledb.open(path) as db:
         db.update_sample(1, notes="x")
         db.backup(tmp_path / "copy")
-        with pytest.raises(InvalidInputError, match="no file is"):
+        with pytest.raises(InvalidInputError, match="exists already"):
             db.backup(tmp_path / "copy")
         with pytest.raises(StorageError, match="No such file") as raised:
             db.backup(tmp_path / "no" / "folder")

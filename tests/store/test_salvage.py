@@ -57,7 +57,7 @@ def test_a_handle_salvages_its_own_file(damaged: Path) -> None:
         with pytest.raises(InvalidInputError, match="salvage"):
             sampledb.salvage(damaged, target)
         assert db.salvage(target) == []
-        with pytest.raises(InvalidInputError, match="no file"):
+        with pytest.raises(InvalidInputError, match="exists already"):
             db.salvage(target)
     assert contents(target) == contents(damaged)
 

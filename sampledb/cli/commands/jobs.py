@@ -1,6 +1,7 @@
 """The commands that disassemble binaries: at once, or as jobs."""
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -13,6 +14,7 @@ from sampledb.cli.progress import Progress
 from sampledb.cli.table import Column, format_table
 from sampledb.cli.terminal import Answer, Screen
 from sampledb.cli.views import format_time
+from sampledb.intake.finder import find_binaries
 from sampledb.model import JobState
 
 # Those of submit_binary and analyze.
@@ -25,6 +27,7 @@ _OPTIONS: Final = (
     click.option("--keep-binary", is_flag=True, help="Keep the binary in the file after its disassembly."),
     click.option("--username", default="anonymous", show_default=True, help="Who submits it."),
 )
+_NO_BINARIES: Final = "no PE, ELF, Mach-O or DEX files were found; name other files one by one, or add --dump"
 _JOBS: Final = (
     Column("job_id", "cyan"),
     Column("state"),
@@ -42,20 +45,37 @@ def _take_binaries(call: Callable[..., Answer]) -> Callable[..., Answer]:
     return click.argument("binaries", metavar="BINARY...", nargs=-1, required=True)(call)
 
 
+def _find_binaries(db: SampleDB, progress: Progress, paths: Sequence[str], *, is_dump: bool) -> Iterator[str]:
+    """Yield the files and those in the folders; count what is left out."""
+    for path in paths:
+        for found, is_wanted in find_binaries(path, is_dump=is_dump, store=db.path):
+            if is_wanted:
+                yield found
+            else:
+                progress.skip()
+
+
+def _expect(progress: Progress, paths: Sequence[str]) -> None:
+    """Tell how many binaries there are, unless they are in folders."""
+    progress.expect(None if any(map(os.path.isdir, paths)) else len(paths))
+
+
 @command("analyze corpus.sampledb suspicious.exe --family upatre", access="create", many=True)
 @_take_binaries
 def analyze(db: SampleDB, progress: Progress, binaries: Sequence[str], **request: Any) -> Answer:  # noqa: ANN401 - of analyze
     """Disassemble binaries one by one and add them.
 
-    For many binaries, `submit` and `run` are faster: they use all cores. Needs the extra `analysis`.
+    A BINARY is a file, or a folder with PE, ELF, Mach-O and DEX files, or with --dump of any files. For many binaries,
+    `submit` and `run` are faster: they use all cores. Needs the extra `analysis`.
     """
-    progress.expect(len(binaries))
-    progress.run_each("added", binaries, lambda source: db.analyze(Path(source), **request))
-    return progress.summarize("added")
+    _expect(progress, binaries)
+    found = _find_binaries(db, progress, binaries, is_dump=request["is_dump"])
+    progress.run_each("added", found, lambda source: db.analyze(Path(source), **request))
+    return progress.summarize("added", empty=_NO_BINARIES)
 
 
 @command(
-    "submit corpus.sampledb *.exe --family upatre",
+    "submit corpus.sampledb *.exe samples/ --family upatre",
     "submit corpus.sampledb memory.bin --dump --base-addr 0x400000 --bitness 32",
     access="create",
     many=True,
@@ -64,11 +84,13 @@ def analyze(db: SampleDB, progress: Progress, binaries: Sequence[str], **request
 def submit(db: SampleDB, progress: Progress, binaries: Sequence[str], **request: Any) -> Answer:  # noqa: ANN401 - of submit_binary
     """Queue binaries for `sampledb run`.
 
-    They are stored in the file when the command ends.
+    A BINARY is a file, or a folder with PE, ELF, Mach-O and DEX files, or with --dump of any files. They are stored in
+    the file when the command ends.
     """
-    progress.expect(len(binaries))
-    progress.run_each("queued", binaries, lambda source: db.get_job(db.submit_binary(Path(source), **request)))
-    return progress.summarize("queued")
+    _expect(progress, binaries)
+    found = _find_binaries(db, progress, binaries, is_dump=request["is_dump"])
+    progress.run_each("queued", found, lambda source: db.get_job(db.submit_binary(Path(source), **request)))
+    return progress.summarize("queued", empty=_NO_BINARIES)
 
 
 @command("run corpus.sampledb", "run corpus.sampledb --limit 100 --timeout 60", access="write", many=True)

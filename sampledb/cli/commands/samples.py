@@ -13,6 +13,7 @@ from sampledb.cli.progress import Progress
 from sampledb.cli.table import Column, format_card, format_table
 from sampledb.cli.terminal import Answer, Screen
 from sampledb.cli.views import format_short_size, format_size, format_time
+from sampledb.intake.media import has_mediainfo
 from sampledb.text import escape_unprintable
 
 _SAMPLES: Final = (
@@ -51,6 +52,8 @@ def add_media(db: SampleDB, progress: Progress, media: Sequence[str], **fields: 
 
     Their content is not stored. Without the extra `media` there is no metadata.
     """
+    if not has_mediainfo():
+        progress.advise("MediaInfo is not installed, so media_info stays empty; pip install 'sampledb[media]'")
     if fields["name"] is not None and len(media) > 1:
         raise click.UsageError("--name is for one file; leave it out to add many.")
     progress.run_each("added", media, lambda source: db.add_media(source, **fields))
