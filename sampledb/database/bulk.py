@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from sampledb.database.handle import refuse_open_store
 from sampledb.errors import BusyError, ClosedError, ConflictError, CorruptFileError, InvalidInputError, SampleDBError
 from sampledb.format.report import Report, peek_sha256
 from sampledb.intake.source import read_source
@@ -75,6 +76,7 @@ class BulkAdd:
         # People know an item by its path, or by what it says itself.
         source = os.fsdecode(item) if isinstance(item, str | os.PathLike) else str(getattr(item, "source", ""))
         try:
+            refuse_open_store(item, "smda_report")
             content = read_source(item)
             known = self._find_known(content) if self._exist_ok else None
         except (InvalidInputError, BusyError, CorruptFileError) as error:

@@ -7,6 +7,7 @@ from weakref import finalize
 
 from sampledb import limits
 from sampledb.errors import ClosedError, InvalidInputError
+from sampledb.store import forks
 from sampledb.store.connection import Connections
 
 
@@ -60,6 +61,20 @@ class Handle:
     def closed(self) -> bool:
         """Tell whether `close()` was called."""
         return self._connections.closed
+
+
+def refuse_open_store(given: object, field: str) -> None:
+    """Raise InvalidInputError for the path of a store that this process has open, or for a report found there.
+
+    Closing that file after reading it would drop the POSIX locks of its handles.
+    """
+    given = getattr(given, "path", given)
+    path = os.fsdecode(given) if isinstance(given, str | os.PathLike) else ""
+    # A path with a NUL is no file's, and is refused later.
+    if path and "\0" not in path and forks.is_open(path):
+        raise InvalidInputError.in_file(
+            path, "is a store that is open; close it first, or give another file", field=field
+        )
 
 
 def _reopen(kind: type[Handle], path: str, readonly: bool, timeout: float) -> Handle:  # noqa: FBT001 - what pickle calls

@@ -6,12 +6,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from sampledb import limits
-from sampledb.database.handle import Handle
-from sampledb.errors import AnalysisError, BusyError, ConflictError, InvalidInputError, NotFoundError
+from sampledb.database.handle import Handle, refuse_open_store
+from sampledb.errors import AnalysisError, BusyError, ConflictError, NotFoundError
 from sampledb.format import codec
 from sampledb.intake.binary import read_submission
 from sampledb.model import Job, JobProgress, JobState, RecordList, Sample
-from sampledb.store import forks
 from sampledb.store.tables import jobs, samples
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class Jobs(Handle):
             ConflictError: The binary has an analysis, or an unfinished job.
         """
         self._connections.require_writable()
-        _require_no_store(binary)
+        refuse_open_store(binary, "binary")
         submission = read_submission(
             binary, filename=filename, family=family, version=version, is_dump=is_dump, base_addr=base_addr,
             bitness=bitness, username=username, keep_binary=keep_binary,
@@ -213,11 +212,3 @@ class Jobs(Handle):
         if binary is None:
             raise NotFoundError.of("binary", sample_id)
         return binary
-
-
-def _require_no_store(binary: object) -> None:
-    """Raise InvalidInputError for the path of an open store: on POSIX, reading that file would drop its locks."""
-    path = os.fsdecode(binary) if isinstance(binary, str | os.PathLike) else ""
-    # No file can have a path with a NUL, for which the look would raise ValueError.
-    if path and "\0" not in path and forks.is_open(path):
-        raise InvalidInputError.in_file(path, "is a store, and open; give a binary", field="binary")

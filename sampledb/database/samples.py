@@ -7,7 +7,7 @@ from typing import Any, Final
 from msgspec import UNSET, UnsetType
 
 from sampledb import limits
-from sampledb.database.handle import Handle
+from sampledb.database.handle import Handle, refuse_open_store
 from sampledb.database.paging import paged, require_growth, window
 from sampledb.errors import ConflictError, CorruptFileError, InvalidInputError, NotFoundError
 from sampledb.format.report import join_report, parse_report
@@ -70,6 +70,7 @@ class Samples(Handle):
         exist_ok = limits.flag("exist_ok", exist_ok)
         replace = limits.flag("replace", replace)
         self._connections.require_writable()
+        refuse_open_store(smda_report, "smda_report")
         report = parse_report(read_source(smda_report), overrides)
         with self._connections.writing() as connection:
             sample_id, _ = storing.add(
@@ -147,6 +148,7 @@ class Samples(Handle):
         username = limits.username(username)
         exist_ok = limits.flag("exist_ok", exist_ok)
         self._connections.require_writable()
+        refuse_open_store(file, "file")
         described = media.describe(
             file,
             sha256=None if sha256 is None else limits.sha256(sha256),

@@ -61,7 +61,7 @@ def test_what_cannot_be_submitted_is_named_once(tmp_path: Path) -> None:
     assert shown.errors.splitlines() == [
         f"Error: {missing}: cannot be read: No such file or directory.",
         f"Error: {empty}: binary must be from 1 to 536870912 bytes long, not 0.",
-        f"Error: {path}: is a store, and open; give a binary.",
+        f"Error: {path}: is an open store; close it first, or give another file.",
     ]
 
 

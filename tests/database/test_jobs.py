@@ -433,7 +433,7 @@ def test_an_empty_file_and_the_store_itself_are_no_binaries(db: SampleDB, tmp_pa
     for call in (db.submit_binary, db.analyze):
         with pytest.raises(InvalidInputError, match="from 1 to"):
             call(empty)
-        with pytest.raises(InvalidInputError, match="is a store, and open"):
+        with pytest.raises(InvalidInputError, match="is an open store"):
             call(db.path)
     assert db.list_jobs() == []
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import sampledb
-from sampledb import BusyError, SampleDB
+from sampledb import BusyError, InvalidInputError, SampleDB, find_reports
 from sampledb.store import sqlite
 from tests.strategies import function, report
 
@@ -287,3 +287,16 @@ def test_an_interrupted_call_is_repaired_by_the_next(path: Path) -> None:
             with ThreadPoolExecutor(1) as pool:
                 assert pool.submit(store.get_sample_by_sha256, "0" * 64).result().name == ""
             assert store._connections._loans == []
+
+
+def test_no_call_reads_a_store_that_is_open(path: Path) -> None:
+    """Closing the file after reading it would drop the POSIX locks of the handle."""
+    link = path.with_name("link")
+    link.symlink_to(path)
+    with sampledb.open(path) as db:
+        for call in (db.add_sample, db.add_media, db.submit_binary, db.analyze):
+            for name in (path, str(link)):
+                with pytest.raises(InvalidInputError, match="is an open store"):
+                    call(name)
+        outcomes = list(db.add_samples([path, *find_reports(path)]))
+        assert [outcome.error and "is an open store" in outcome.error.message for outcome in outcomes] == [True, True]
