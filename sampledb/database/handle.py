@@ -72,9 +72,7 @@ def refuse_open_store(given: object, field: str) -> None:
     path = os.fsdecode(given) if isinstance(given, str | os.PathLike) else ""
     # A path with a NUL is no file's, and is refused later.
     if path and "\0" not in path and forks.is_open(path):
-        raise InvalidInputError.in_file(
-            path, "is a store that is open; close it first, or give another file", field=field
-        )
+        raise InvalidInputError.in_file(path, "is an open store; close it first, or give another file", field=field)
 
 
 def _reopen(kind: type[Handle], path: str, readonly: bool, timeout: float) -> Handle:  # noqa: FBT001 - what pickle calls
