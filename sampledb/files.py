@@ -54,6 +54,13 @@ class Identity(NamedTuple):
         """Return whether both are one file, perhaps under two names."""
         return self[1:] == other[1:]
 
+    def is_replaced(self) -> bool:
+        """Return whether another file has the path now."""
+        try:
+            return not self.is_same_file(Identity.of(self.path))
+        except OSError:
+            return False
+
     def require(self, *, writable: bool = False) -> None:
         """Raise StorageError if the file has lost its path, or has a second name and is to be written.
 
@@ -120,15 +127,18 @@ def names_super_journal(journal: str) -> bool:
 def has_foreign_wal(path: str) -> bool:
     """Return whether the `-wal` beside the real path `path` belongs to another file that had this name.
 
-    A file is marked as being in WAL mode before its WAL appears, until after the WAL is gone, or empty where it cannot
-    be deleted. No handle of this process may have the file open: closing it here drops that handle's POSIX locks.
+    A file is marked as being in WAL mode before its WAL appears, until after the WAL is gone; but a journal beside it
+    may be about to change the mark. No handle of this process may have the file open: closing it here drops that
+    handle's POSIX locks.
     """
     try:
         before = _read_header(path)
-        if before[_VERSIONS] not in (b"", _ROLLBACK_JOURNAL) or not _has_content(path + "-wal"):
+        if before[_VERSIONS] not in (b"", _ROLLBACK_JOURNAL) or not os.path.lexists(path + "-wal"):
+            return False
+        if os.path.lexists(path + "-journal"):
             return False
         # Unless another process has switched the mode meanwhile.
-        return before == _read_header(path) and _has_content(path + "-wal")
+        return before == _read_header(path) and os.path.lexists(path + "-wal")
     except OSError:
         return False
 
@@ -158,10 +168,6 @@ def has_locks(path: str) -> bool:
     except OSError as error:
         return error.errno not in _NO_LOCKS
     return True
-
-
-def _has_content(path: str) -> bool:
-    return os.path.lexists(path) and os.lstat(path).st_size > 0
 
 
 def _read_header(path: str) -> bytes:

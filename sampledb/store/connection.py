@@ -52,7 +52,7 @@ class Connections:
 
     # Transactions
 
-    def reading(self) -> AbstractContextManager[Connection]:
+    def reading(self) -> Loan:
         """Return a `with` block that has a connection for one SELECT."""
         return Loan(self)
 
@@ -258,8 +258,10 @@ class Connections:
 
     def _leave_one_file(self, connection: Connection) -> None:
         """Tidy up as far as possible: everything is on disk already, and the file may be full, moved or read-only."""
+        # What stands beside the path of a file that was merely moved is still its own, and completes it.
+        if self.identity is not None and self.identity.is_replaced():
+            return
         with suppress(SampleDBError), self._translating():
-            self._require_file()
             self._journal.leave_one_file(connection)
 
     # Forks

@@ -64,12 +64,14 @@ class Journal:
         if self._path == MEMORY:
             return
         for _ in range(_ATTEMPTS):
-            # If others use the file, it should be complete without its WAL. If they only keep the WAL from being
-            # deleted, as a virus scanner may, an empty one is left, which cannot be taken for another file's.
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             if self._switch(connection, "delete"):
+                if self.has_wal():
+                    # It could not be deleted: a virus scanner may have it open. Now it would be taken for another's.
+                    self._switch(connection, "wal")
                 self._remove_dead_journal(connection)
                 return
+            # Others still use the file, or are closing it too; the file should be complete without its WAL.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             time.sleep(_PAUSE * os.urandom(1)[0] / 255)
 
     def _remove_dead_journal(self, connection: Connection) -> None:

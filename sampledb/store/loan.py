@@ -28,6 +28,17 @@ class Pool(Protocol):
         """Return the error that callers know in place of SQLite's, or `error` itself."""
 
 
+class Runner(Protocol):
+    """A thread, or what runs in one."""
+
+    @property
+    def ident(self) -> int | None:
+        """Return the number of the thread."""
+
+    def is_alive(self) -> bool:
+        """Return whether it still runs."""
+
+
 class Loan(AbstractContextManager[Connection]):
     """A connection lent to one call, for its `with` block, and the transaction around that.
 
@@ -39,7 +50,7 @@ class Loan(AbstractContextManager[Connection]):
         end: The statement that ends it unless the call fails.
         writes: The call will write.
         is_nested: The call runs inside another one on the same thread: a signal handler or a finalizer made it.
-        thread: The thread that runs the block.
+        thread: The thread that runs the block, or to which it has handed the connection.
         frame: The frame that has the block. While it is on the stack of its thread, the call is running; a loan whose
             call is not was left by an interrupt.
         connection: `None` before and after the block.
@@ -52,7 +63,7 @@ class Loan(AbstractContextManager[Connection]):
         self.end = end
         self.writes = writes
         self.is_nested = pool.is_nested(writes=writes)
-        self.thread = threading.current_thread()
+        self.thread: Runner = threading.current_thread()
         self.frame: FrameType | None = None
         self.connection: Connection | None = None
 
@@ -69,6 +80,8 @@ class Loan(AbstractContextManager[Connection]):
         return connection
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self.thread is not threading.current_thread():
+            return  # it has another owner now, who ends it
         if error is not None:
             self._fail(error)
             return
@@ -81,13 +94,17 @@ class Loan(AbstractContextManager[Connection]):
 
     def _fail(self, error: BaseException) -> None:
         """End the loan, and raise the error that callers know in place of SQLite's."""
+        self.abort(error)
+        translated = self._pool.translate(error)
+        if translated is not error:
+            raise translated from error
+
+    def abort(self, error: BaseException | None) -> None:
+        """End the loan of a call that may have failed."""
         try:
             _abandon_cursors(error, self._handled)
         finally:
             self._pool.take_back(self, error)
-        translated = self._pool.translate(error)
-        if translated is not error:
-            raise translated from error
 
     def is_left(self) -> bool:
         """Return whether an interrupt left it, on this thread or on one that has ended."""

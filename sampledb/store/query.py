@@ -1,5 +1,6 @@
 """Read-only SQL from users: it reads this file and does nothing else."""
 
+import _thread
 import threading
 from collections.abc import Mapping, Sequence
 from itertools import count
@@ -8,6 +9,7 @@ from typing import Any, Final
 from sampledb.errors import InvalidInputError
 from sampledb.store import sqlite
 from sampledb.store.connection import Connections
+from sampledb.store.loan import Loan
 from sampledb.store.sqlite import Connection, sqlite3
 
 # Authorizer actions.
@@ -28,44 +30,66 @@ _POLL: Final = 0.5
 _Rows = tuple[list[str], list[tuple[Any, ...]]]
 
 
-class _Query(threading.Thread):
-    """A query in a thread of its own, so that Ctrl-C ends the wait for it."""
+class _Query:
+    """A query in a thread of its own, so that Ctrl-C ends the wait for it.
 
-    def __init__(self, connections: Connections, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> None:
-        super().__init__(name="sampledb-query", daemon=True)
-        # Made here, because a signal handler may have called this inside another call of this thread.
-        self._loan = connections.reading()
+    It is no `threading.Thread`, whose start() and join() have steps in which an interrupt breaks them. The caller lends
+    the connection, because it may be a signal handler, in a thread that has the lock of the pool. The thread has the
+    loan while it runs, and ends it if the caller has stopped waiting.
+    """
+
+    def __init__(self, loan: Loan, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> None:
+        self._loan = loan
         self._sql = sql
         self._parameters = parameters
-        self._connection: Connection | None = None
         self._rows: _Rows = [], []
         self._error: BaseException | None = None
-        # Not join(): up to Python 3.12, an interrupt has it take the thread for ended.
+        self._is_done = False
+        self._is_abandoned = False
+        self._state = threading.Lock()
         self._running = threading.Lock()
         self._running.acquire()
 
-    def run(self) -> None:
+    @property
+    def ident(self) -> None:
+        """Tell no number of the thread: it is this object that has the loan."""
+
+    def is_alive(self) -> bool:
+        """Return whether the thread has the loan."""
+        return not self._is_done
+
+    def _run(self) -> None:
+        with self._state:
+            connection = self._loan.connection
+            if self._is_abandoned or connection is None:
+                return
+            self._loan.thread = self
         try:
-            with self._loan as self._connection:
-                self._rows = _run(self._connection, self._sql, self._parameters)
+            self._rows = _run(connection, self._sql, self._parameters)
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             self._error = error
-        finally:
-            self._connection = None
-            self._running.release()
+        with self._state:
+            self._is_done = True
+        self._running.release()
+        if self._is_abandoned:
+            self._loan.abort(self._error)
 
-    def wait(self) -> _Rows:
+    def wait(self, connection: Connection) -> _Rows:
         """Return the rows, or raise what the query raised."""
         try:
-            self.start()
+            _thread.start_new_thread(self._run, ())
             while not self._running.acquire(timeout=_POLL):
                 pass
         except BaseException:
             # SQLite ends at the next instruction. A step that is one long instruction, such as the LIKE of a large
             # text, goes on without a result.
-            if connection := self._connection:
-                connection.interrupt()
+            connection.interrupt()
             raise
+        finally:
+            with self._state:
+                self._is_abandoned = not self._is_done
+                if self._is_done or self._loan.thread is not self:
+                    self._loan.thread = threading.current_thread()
         if self._error is not None:
             raise self._error
         return self._rows
@@ -78,10 +102,11 @@ def run_query(connections: Connections, sql: str, parameters: Sequence[Any] | Ma
         InvalidInputError: The SQL is wrong, or would do more than read.
         KeyboardInterrupt: Ctrl-C was pressed meanwhile.
     """
-    # Ctrl-C reaches the main thread only.
-    if threading.current_thread() is threading.main_thread():
-        return _Query(connections, sql, parameters).wait()
-    with connections.reading() as connection:
+    loan = connections.reading()
+    with loan as connection:
+        # Ctrl-C reaches the main thread only.
+        if threading.current_thread() is threading.main_thread():
+            return _Query(loan, sql, parameters).wait(connection)
         return _run(connection, sql, parameters)
 
 

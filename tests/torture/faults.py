@@ -270,6 +270,8 @@ def serve(journal: str, folder: Path) -> None:
     # A report that takes long to pack is packed by other processes, which would make each run another.
     vars(packing)["_PATIENCE"] = float("inf")
     vars(sampledb.store.journal)["WAL_IS_SAFE"] = journal == "wal"
+    # What it imports would be among the system calls of a case.
+    strace.allow()
     bench = Bench(folder)
     for line in sys.stdin:
         case = json.loads(line)
