@@ -1,5 +1,6 @@
 """Frames give back every function, and refuse everything else."""
 
+import gc
 import json
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from sampledb.format import smda
 from sampledb.format.decoder import count_functions, decode_frame
 from sampledb.format.encoder import encode_frame, split_into_frames
-from sampledb.format.frame import FUNCTIONS, JSON_BYTES, FrameError, Row
+from sampledb.format.frame import FUNCTIONS, JSON_BYTES, FrameError, Row, pause_garbage_collection
 from tests import strategies
 from tests.markers import every_platform
 from tests.strategies import function, instruction
@@ -245,3 +246,30 @@ def test_frames_take_all_functions_in_order_and_stay_small(sizes: list[int]) -> 
     for start, end in ranges:
         assert 1 <= end - start <= FUNCTIONS
         assert end - start == 1 or sum(sizes[start:end]) <= JSON_BYTES
+
+
+def test_the_collector_runs_on_after_a_pause_and_keeps_what_is_frozen() -> None:
+    made: list[list[int]] = []
+    with pause_garbage_collection():
+        assert not gc.isenabled()
+        made.append([])
+    assert gc.isenabled()
+    assert any(each is made[0] for each in gc.get_objects(generation=2))
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        with pause_garbage_collection():
+            pass
+        assert gc.get_freeze_count() == frozen
+    finally:
+        gc.unfreeze()
+
+
+def test_a_collector_that_is_off_stays_off() -> None:
+    gc.disable()
+    try:
+        with pause_garbage_collection():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
