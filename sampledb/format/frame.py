@@ -29,10 +29,10 @@ Rejected designs, measured on real reports at equal compression (space as a shar
 """
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import Annotated, Final, NamedTuple, TypeVar
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 import xxhash
@@ -45,9 +45,10 @@ from sampledb.format.smda import OPTIONAL, OPTIONAL_METADATA
 FUNCTIONS: Final = 16
 # A frame ends early rather than make the reader of one function unpack megabytes of its neighbours.
 JSON_BYTES: Final = 256 * 1024
-# These stand for the address of a block's last or first successor; `smda.parse_function` lets no such character in.
-TO_LAST: Final = "\1"
-TO_FIRST: Final = "\2"
+# Which successor of a block the last operands end in; its address is cut off.
+NONE: Final = 0
+LAST: Final = 1
+FIRST: Final = 2
 # Objects that Python 3.12 freezes when it starts; a program that freezes its own has several thousand.
 _FROZEN_BY_PYTHON: Final = 1000
 
@@ -68,46 +69,56 @@ class Row(NamedTuple):
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
-_Column = TypeVar("_Column")
-# A forged frame must not make lists by the million out of a few bytes: nothing is longer than a function's JSON could
-# say, in which a number takes two bytes, a reference (`"0":[],`) or a block seven, an instruction twelve.
-_OfEach = Annotated[list[_Column], msgspec.Meta(max_length=FUNCTIONS)]
-_Instructions = Annotated[bytes, msgspec.Meta(max_length=MAX_BYTES[FRAME] // 12)]
+# Each function has its own; a forged frame must not make lists by the million out of a few bytes.
+_OfEach = Annotated[list[_Count], msgspec.Meta(max_length=FUNCTIONS)]
 _Odd = Annotated[dict[int, bytes], msgspec.Meta(max_length=FUNCTIONS)]
 _Absent = Annotated[list[str], msgspec.Meta(max_length=len(OPTIONAL + OPTIONAL_METADATA))]
-_Mnemonics = Annotated[list[str], msgspec.Meta(max_length=256)]
-_Numbers = Annotated[list[_Column], msgspec.Meta(max_length=MAX_BYTES[FRAME] // 2)]
-_Entries = Annotated[list[_Column], msgspec.Meta(max_length=MAX_BYTES[FRAME] // 7)]
 
 
 class Frame(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
-    """The columns of all functions of a frame. Odd functions have nothing in theirs."""
+    """The columns of all regular functions of a frame, each flat, function after function.
+
+    Counts say which part belongs to which function or block. A column of differences says of each value how far it is
+    from the one before it in the whole frame, of the first, from 0. Blocks and instructions are numbered through the
+    frame.
+    """
 
     rows_checksum: int
     odd: _Odd  # by position in the frame: JSON
     absent: _Absent  # optional keys that no regular function of the frame has
-    num_instructions: _OfEach[_Entries[_Count]]  # of each block
-    gaps: _OfEach[_Entries[int]]  # from the end of the block before, or the offset, to each block's start
-    codes: str  # hex digits, one instruction a line, NUL between functions
-    mnemonics: _Mnemonics  # those of the frame, each once
-    mnemonic_of: _Instructions  # of each instruction, its place in `mnemonics`
-    operands: str  # like codes; those of a jump end in a mark instead of the address of a successor
-    num_successors: _OfEach[bytes]  # of each block
-    successors: _OfEach[_Numbers[int]]  # positions of blocks, each relative to the one before
-    component_sizes: _OfEach[_Numbers[_Count]]  # empty when every component is one block
-    components: _OfEach[_Numbers[int]]  # like successors
-    inrefs: _OfEach[_Numbers[int]]  # each relative to the one before, the first to the offset
-    outref_addresses: _OfEach[_Entries[int]]  # likewise
-    # Relative to the address; a list where they are not exactly one; 0 for the one that the operands there name.
-    outref_targets: _OfEach[_Entries[int | list[int]]]
-    apiref_addresses: _OfEach[_Entries[int]]  # like inrefs
-    apiref_names: str  # like codes
-    measures: bytes  # JSON of `Measures` of each, in which floats take the digits they have
-    texts: _OfEach[tuple[bytes, bytes]]  # `architecture_metadata` and `stringrefs` as JSON; empty when all are {}
+    lines: str = ""  # code, mnemonic and operands of each instruction, a line each; NUL between functions
+    # Of each function.
+    num_blocks: _OfEach = []
+    entries: Annotated[list[int], msgspec.Meta(max_length=FUNCTIONS)] = []  # from the offset to the first block
+    num_components: _OfEach = []
+    num_inrefs: _OfEach = []
+    num_outrefs: _OfEach = []
+    num_apirefs: _OfEach = []
+    # Of each block.
+    num_instructions: list[Annotated[int, msgspec.Meta(ge=1)]] = []
+    gaps: list[int] = []  # from the end of the block before, in the frame, to the start; 0 for the first
+    num_successors: list[_Count] = []
+    targets: bytes = b""  # LAST, FIRST or NONE: which successor is cut off from the operands of the last instruction
+    # Numbers of blocks, as differences.
+    successors: list[int] = []
+    components: list[int] = []
+    component_sizes: list[_Count] = []  # of each component; empty when all are one block
+    # References.
+    inrefs: list[int] = []  # addresses, as differences
+    outref_places: list[int] = []  # numbers of the instructions that make them, as differences
+    outref_sizes: list[_Count] = []  # targets of each; empty when all have one
+    # From the instruction to the target, one more if that is not negative; 0 when its operands end in the target.
+    outref_targets: list[int] = []
+    apiref_places: list[int] = []  # like outref_places
+    apiref_names: str = ""  # a line each
+    # The rest.
+    measures: bytes = b""  # JSON of `Measures`, in which floats take the digits they have
+    # `architecture_metadata` and `stringrefs` of each function, as JSON; empty when all are {}.
+    texts: Annotated[list[tuple[bytes, bytes]], msgspec.Meta(max_length=FUNCTIONS)] = []
 
 
-# Of one function: characteristics, confidence, tfidf, nesting depth, is_exported.
-Measures = tuple[str | None, float | None, float | None, int, bool]
+# Columns: characteristics, confidence, tfidf, nesting depth, is_exported.
+Measures = tuple[list[str | None], list[float | None], list[float | None], list[int], list[bool]]
 
 _unparse = msgspec.msgpack.Encoder().encode
 
@@ -117,17 +128,52 @@ def checksum_rows(rows: Iterable[Row]) -> int:
     return xxhash.xxh3_64_intdigest(_unparse(list(rows)))
 
 
-def code_sizes(codes: list[str]) -> list[int]:
+def code_sizes(codes: list[str]) -> bytes:
     """Return the bytes of each instruction, given its hex digits."""
-    return list(bytes(map(len, codes)).translate(_HALVES))
+    return bytes(map(len, codes)).translate(_HALVES)
 
 
-def locate_instructions(offset: int, gaps: list[int], bounds: list[int], sizes: list[int]) -> list[int]:
-    """Return the addresses of instructions of these sizes, block after block; `bounds` says which begin one."""
-    steps = sizes[:-1]
+def locate_instructions(first: int, gaps: Sequence[int], bounds: Sequence[int], sizes: bytes) -> list[int]:
+    """Return the addresses of instructions of these sizes, of which `first` is the first.
+
+    `bounds` say which ones begin a block, and `gaps` what lies before it.
+    """
+    steps = list(sizes[:-1])
     for bound, gap in zip(bounds[1:-1], gaps[1:], strict=True):
-        steps[bound - 1] += gap
-    return list(accumulate(steps, initial=offset + gaps[0]))
+        if gap:
+            steps[bound - 1] += gap
+    return list(accumulate(steps, initial=first))
+
+
+def check_counts(frame: Frame) -> None:
+    """Raise FrameError unless the columns are as long as the counts say, and no longer than JSON could make them.
+
+    What is made of them then takes memory in proportion to the JSON that a frame may hold.
+    """
+    blocks, instructions = len(frame.num_instructions), sum(frame.num_instructions)
+    functions = len(frame.num_blocks)
+    pairs = [
+        *((len(column), functions) for column in (frame.entries, frame.num_components, frame.num_inrefs)),
+        *((len(column), functions) for column in (frame.num_outrefs, frame.num_apirefs, frame.texts or frame.entries)),
+        *((len(column), blocks) for column in (frame.gaps, frame.num_successors, frame.targets)),
+        (sum(frame.num_blocks), blocks),
+        (sum(frame.num_successors), len(frame.successors)),
+        (sum(frame.num_components), len(frame.component_sizes or frame.components)),
+        (sum(frame.component_sizes or frame.num_components), len(frame.components)),
+        (sum(frame.num_inrefs), len(frame.inrefs)),
+        (sum(frame.num_outrefs), len(frame.outref_places)),
+        (sum(frame.outref_sizes or frame.num_outrefs), len(frame.outref_targets)),
+        (len(frame.outref_sizes or frame.outref_places), len(frame.outref_places)),
+        (sum(frame.num_apirefs), len(frame.apiref_places)),
+    ]
+    if any(one != other for one, other in pairs):
+        raise FrameError("the columns are not as long as the counts say")
+    numbers = len(frame.successors) + len(frame.components) + len(frame.inrefs) + len(frame.outref_targets)
+    # As JSON, an instruction takes `[0,"","",""],`, a block `"0":[],` twice, a component `[],`, a number `0,`.
+    least = 12 * instructions + 14 * blocks + 3 * sum(frame.num_components) + 2 * numbers
+    least += 7 * (len(frame.outref_places) + len(frame.apiref_places))
+    if least > MAX_BYTES[FRAME]:
+        raise FrameError("the frame says more than JSON of its length limit could")
 
 
 @contextmanager
