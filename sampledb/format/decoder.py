@@ -33,10 +33,9 @@ def decode_frame(content: bytes, rows: Sequence[Row], first: int = 0) -> list[di
     Raises:
         FrameError: The content is no frame, or holds other functions.
     """
-    frame = _parse(content)
+    frame = parse_frame(content)
     if not 0 <= first <= first + len(rows) <= _count(frame):
         raise FrameError("the frame ends before the function")
-    layout.check_counts(frame)
     try:
         positions = range(first, first + len(rows))
         regular = [row for position, row in zip(positions, rows, strict=True) if position not in frame.odd]
@@ -49,7 +48,7 @@ def decode_frame(content: bytes, rows: Sequence[Row], first: int = 0) -> list[di
         if not frame.odd:
             return found
         remaining = iter(found)
-        return [_parse_odd(frame.odd[position]) if position in frame.odd else next(remaining) for position in positions]
+        return [parse_odd(frame.odd[position]) if position in frame.odd else next(remaining) for position in positions]
     except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise FrameError(f"the columns do not fit together: {error}") from error
 
@@ -60,21 +59,29 @@ def count_functions(content: bytes) -> int:
     Raises:
         FrameError: The content is no frame.
     """
-    return _count(_parse(content))
+    return _count(parse_frame(content))
 
 
 def _count(frame: Frame) -> int:
     return len(frame.num_blocks) + len(frame.odd)
 
 
-def _parse(content: bytes) -> Frame:
+def parse_frame(content: bytes) -> Frame:
+    """Return the columns of a frame.
+
+    Raises:
+        FrameError: The content is no frame, or its columns are not as long as they say.
+    """
     try:
-        return _parse_frame(content)
+        frame = _parse_frame(content)
     except (ValueError, RecursionError) as error:
         raise FrameError(f"no frame: {error}") from error
+    layout.check_counts(frame)
+    return frame
 
 
-def _parse_odd(json: bytes) -> dict[str, Any]:
+def parse_odd(json: bytes) -> dict[str, Any]:
+    """Return the dict of a function that a frame keeps as JSON."""
     function = _parse_json(json)
     if not isinstance(function, dict):
         raise FrameError("an odd function is no JSON object")

@@ -75,7 +75,16 @@ _Odd = Annotated[dict[int, bytes], msgspec.Meta(max_length=FUNCTIONS)]
 _Absent = Annotated[list[str], msgspec.Meta(max_length=len(OPTIONAL + OPTIONAL_METADATA))]
 
 
-class Frame(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+class Head(msgspec.Struct, array_like=True, gc=False):
+    """The columns of a frame that a scan of its text needs; they come first."""
+
+    rows_checksum: int
+    odd: _Odd  # by position in the frame: JSON
+    absent: _Absent  # optional keys that no regular function of the frame has
+    lines: str = ""  # code, mnemonic and operands of each instruction, a line each; NUL between functions
+
+
+class Frame(Head, array_like=True, forbid_unknown_fields=True, gc=False):
     """The columns of all regular functions of a frame, each flat, function after function.
 
     Counts say which part belongs to which function or block. A column of differences says of each value how far it is
@@ -83,10 +92,6 @@ class Frame(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=Fals
     frame.
     """
 
-    rows_checksum: int
-    odd: _Odd  # by position in the frame: JSON
-    absent: _Absent  # optional keys that no regular function of the frame has
-    lines: str = ""  # code, mnemonic and operands of each instruction, a line each; NUL between functions
     # Of each function.
     num_blocks: _OfEach = []
     entries: Annotated[list[int], msgspec.Meta(max_length=FUNCTIONS)] = []  # from the offset to the first block
