@@ -16,8 +16,6 @@ from sampledb.format.smda import OPTIONAL
 
 # Only in text of so many characters it pays to count lines before they are cut.
 _LONG: Final = 1 << 20
-# `0x` and the digits of 64 bits.
-_LONGEST_ADDRESS: Final = 18
 
 _T = TypeVar("_T")
 
@@ -67,17 +65,15 @@ def _count(frame: Frame) -> int:
 
 
 def parse_frame(content: bytes) -> Frame:
-    """Return the columns of a frame.
+    """Return the columns of a frame, whose lengths may be wrong.
 
     Raises:
-        FrameError: The content is no frame, or its columns are not as long as they say.
+        FrameError: The content is no frame.
     """
     try:
-        frame = _parse_frame(content)
+        return _parse_frame(content)
     except (ValueError, RecursionError) as error:
         raise FrameError(f"no frame: {error}") from error
-    layout.check_counts(frame)
-    return frame
 
 
 def parse_odd(json: bytes) -> dict[str, Any]:
@@ -149,6 +145,7 @@ def _decode(frame: Frame, rows: Sequence[Row], first: int) -> list[dict[str, Any
     """
     if not rows:
         return []
+    layout.check_counts(frame)
     bounds = list(accumulate(frame.num_instructions, initial=0))
     lines = _split_lines(frame.lines, 3 * bounds[-1])
     codes, mnemonics, operands = lines[0::3], lines[1::3], lines[2::3]
@@ -219,21 +216,20 @@ def _read_apirefs(frame: Frame, addresses: list[int]) -> Iterable[dict[str, str]
 
 
 def _read_outrefs(frame: Frame, addresses: list[int], operands: list[str]) -> Iterable[dict[str, list[int]]]:
+    if not frame.outref_places:
+        return [{} for _ in frame.num_outrefs]
     places, sizes = list(accumulate(frame.outref_places)), frame.outref_sizes
-    sources = list(_flatten(map(repeat, places, sizes))) if sizes else places
+    sources = _flatten(map(repeat, places, sizes)) if sizes else places
+    # No address has more than 16 digits behind its `x`.
     targets = [
-        addresses[source] + target - (target > 0) if target else _parse_target(operands[source])
+        addresses[source] + target - (target > 0)
+        if target
+        else int((text := operands[source])[text.rindex("x", -17) + 1 :], 16)
         for source, target in zip(sources, frame.outref_targets, strict=True)
     ]
     lists = _slices(targets, sizes) if sizes else [[target] for target in targets]
     keys = list(map(str, map(addresses.__getitem__, places)))
     return map(dict, map(zip, _slices(keys, frame.num_outrefs), _slices(lists, frame.num_outrefs)))
-
-
-def _parse_target(operands: str) -> int:
-    """Return the address that operands end in."""
-    end = operands[-_LONGEST_ADDRESS:]
-    return int(end[end.rindex("0x") :], 16)
 
 
 def _read_metadata(

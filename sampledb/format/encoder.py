@@ -13,15 +13,13 @@ import msgspec
 from msgspec import UNSET
 
 from sampledb.format import frame as layout
+from sampledb.format.codec import MASK
 from sampledb.format.frame import Frame, Row
 from sampledb.format.smda import EMPTY, Function, inner_json, list_absent
 
 # What the columns raise for a function that they cannot hold: no blocks, a reference to a block that is not there,
 # an instruction of 128 bytes, addresses further apart than 64 bits can say.
 _MISFITS: Final = (IndexError, KeyError, ValueError, OverflowError)
-
-# Ends no operands: `smda.parse_function` lets no such character in.
-_NO_ADDRESS: Final = "\0"
 
 _flatten = chain.from_iterable
 _unparse_json = msgspec.json.Encoder().encode
@@ -98,8 +96,8 @@ def _encode(functions: Sequence[Function | None], jsons: Sequence[bytes]) -> tup
     checksum = layout.checksum_rows(map(row_of, regular))
     if not regular:
         return _unparse(Frame(checksum, odd, [])), [None] * len(functions)
-    absent = list_absent(regular[0])
-    if any(list_absent(function) != absent for function in regular):
+    absent, *others = map(list_absent, regular)
+    if others.count(absent) < len(others):
         raise ColumnError("functions lack different keys")
     frame, found = _fill(Frame(checksum, odd, absent), regular)
     shapes = iter(found)
@@ -179,18 +177,19 @@ class _Places(NamedTuple):
 
 
 def _find_places(functions: Sequence[Function], code: _Code, successors: list[list[int]]) -> _Places:
-    places = _Places([], [], [], [])
+    places = blocks, components, outrefs, apirefs = _Places([], [], [], [])
+    addresses = code.addresses
     block = 0
     for function in functions:
         begin, block = block, block + len(function.blocks)
         number = dict(zip(code.starts[begin:block], range(begin, block), strict=True))
-        places.successors.extend(map(number.__getitem__, _flatten(successors[begin:block])))
-        components = function.metadata.strongly_connected_components
-        places.components.extend(map(number.__getitem__, _flatten(components)))
-        inside = code.bounds[begin], code.bounds[block]
-        for references, found in ((function.outrefs, places.outrefs), (function.apirefs, places.apirefs)):
-            if references:
-                found += [bisect_left(code.addresses, int(key), *inside) for key in references]
+        blocks += map(number.__getitem__, _flatten(successors[begin:block]))
+        components += map(number.__getitem__, _flatten(function.metadata.strongly_connected_components))
+        low, high = code.bounds[begin], code.bounds[block]
+        if function.outrefs:
+            outrefs += [bisect_left(addresses, int(key), low, high) for key in function.outrefs]
+        if function.apirefs:
+            apirefs += [bisect_left(addresses, int(key), low, high) for key in function.apirefs]
     return places
 
 
@@ -231,8 +230,8 @@ def _relate_targets(
     if sizes.count(1) == len(sizes):
         sizes = []
     targets = list(_flatten(lists))
-    if min(targets, default=0) < 0:
-        raise ColumnError("a target below 0")
+    if min(targets, default=0) < 0 or max(targets, default=0) > MASK:
+        raise ColumnError("a target that is no address")
     sources = list(_flatten(map(repeat, places, sizes))) if sizes else places
     operands = [code.texts[3 * source + 2] for source in sources]
     are_named = map(str.endswith, operands, map(hex, targets))
@@ -247,12 +246,15 @@ def _cut_targets(code: _Code, successors: list[list[int]]) -> bytes:
     """Cut off the address of a successor that the last operands of a block end in; return which of them it is."""
     # Where a block falls through to the next, that is the last successor, and a jump goes to the first.
     jumps = [(to[0] if to[-1] == end else to[-1]) if to else -1 for to, end in zip(successors, code.ends, strict=True)]
-    spelled = [hex(jump) if jump >= 0 else _NO_ADDRESS for jump in jumps]
+    spelled = list(map(hex, jumps))
     texts = code.texts
     lasts = [3 * bound - 1 for bound in code.bounds[1:]]
     found = list(map(str.endswith, map(texts.__getitem__, lasts), spelled))
     targets = bytearray(found)
     for block in compress(range(len(found)), found):
+        if jumps[block] < 0:
+            targets[block] = layout.NONE
+            continue
         texts[lasts[block]] = texts[lasts[block]][: -len(spelled[block])]
         if successors[block][-1] != jumps[block]:
             targets[block] = layout.FIRST

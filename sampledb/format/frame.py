@@ -155,23 +155,19 @@ def check_counts(frame: Frame) -> None:
 
     What is made of them then takes memory in proportion to the JSON that a frame may hold.
     """
-    blocks, instructions = len(frame.num_instructions), sum(frame.num_instructions)
-    functions = len(frame.num_blocks)
-    pairs = [
-        *((len(column), functions) for column in (frame.entries, frame.num_components, frame.num_inrefs)),
-        *((len(column), functions) for column in (frame.num_outrefs, frame.num_apirefs, frame.texts or frame.entries)),
-        *((len(column), blocks) for column in (frame.gaps, frame.num_successors, frame.targets)),
-        (sum(frame.num_blocks), blocks),
-        (sum(frame.num_successors), len(frame.successors)),
-        (sum(frame.num_components), len(frame.component_sizes or frame.components)),
-        (sum(frame.component_sizes or frame.num_components), len(frame.components)),
-        (sum(frame.num_inrefs), len(frame.inrefs)),
-        (sum(frame.num_outrefs), len(frame.outref_places)),
-        (sum(frame.outref_sizes or frame.num_outrefs), len(frame.outref_targets)),
-        (len(frame.outref_sizes or frame.outref_places), len(frame.outref_places)),
-        (sum(frame.num_apirefs), len(frame.apiref_places)),
-    ]
-    if any(one != other for one, other in pairs):
+    functions, blocks, instructions = len(frame.num_blocks), len(frame.num_instructions), sum(frame.num_instructions)
+    if (
+        not functions == len(frame.entries) == len(frame.num_components) == len(frame.num_inrefs)
+        or not functions == len(frame.num_outrefs) == len(frame.num_apirefs) == len(frame.texts or frame.entries)
+        or not blocks == sum(frame.num_blocks) == len(frame.gaps) == len(frame.num_successors) == len(frame.targets)
+        or len(frame.successors) != sum(frame.num_successors)
+        or len(frame.component_sizes or frame.components) != sum(frame.num_components)
+        or len(frame.components) != sum(frame.component_sizes or frame.num_components)
+        or len(frame.inrefs) != sum(frame.num_inrefs)
+        or not len(frame.outref_places) == sum(frame.num_outrefs) == len(frame.outref_sizes or frame.outref_places)
+        or len(frame.outref_targets) != sum(frame.outref_sizes or frame.num_outrefs)
+        or len(frame.apiref_places) != sum(frame.num_apirefs)
+    ):
         raise FrameError("the columns are not as long as the counts say")
     numbers = len(frame.successors) + len(frame.components) + len(frame.inrefs) + len(frame.outref_targets)
     # As JSON, an instruction takes `[0,"","",""],`, a block `"0":[],` twice, a component `[],`, a number `0,`.

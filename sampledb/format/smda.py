@@ -89,6 +89,7 @@ class LooseFunction(msgspec.Struct):
 _parse_function = msgspec.json.Decoder(Function).decode
 _parse_json = msgspec.json.Decoder().decode
 _unparse_json = msgspec.json.Encoder().encode
+_RAW_EMPTY: Final = Raw(EMPTY)
 _NUM_KEYS: Final = len(Function.__struct_fields__) + len(Metadata.__struct_fields__)
 
 
@@ -107,14 +108,24 @@ def parse_function(json: bytes) -> Function | None:
 
 def list_absent(function: Function) -> list[str]:
     """Return the optional keys that the dict lacks."""
-    absent = [key for key in OPTIONAL if getattr(function, key) is UNSET]
-    return absent + [key for key in OPTIONAL_METADATA if getattr(function.metadata, key) is UNSET]
+    metadata = function.metadata
+    values: tuple[object, ...] = (
+        function.architecture_metadata,
+        function.is_exported,
+        function.stringrefs,
+        metadata.nesting_depth,
+        metadata.pic_hash,
+    )
+    return [key for key, value in zip(OPTIONAL + OPTIONAL_METADATA, values, strict=True) if value is UNSET]
 
 
 def inner_json(function: Function) -> tuple[bytes, bytes]:
     """Return the JSON of `architecture_metadata` and `stringrefs`, which are nearly always `{}`."""
-    metadata, strings = function.architecture_metadata, function.stringrefs
-    return EMPTY if metadata is UNSET else bytes(metadata), EMPTY if strings is UNSET else bytes(strings)
+    return _inner(function.architecture_metadata), _inner(function.stringrefs)
+
+
+def _inner(value: Raw | UnsetType) -> bytes:
+    return EMPTY if value is UNSET or value == _RAW_EMPTY else bytes(value)
 
 
 def block_range(block: Sequence[Sequence[Any]], address: int) -> tuple[int, int]:
@@ -146,7 +157,7 @@ def _is_exact(function: Function) -> bool:
     metadata = function.metadata
     numbers = (metadata.binweight, metadata.confidence or 0.0, metadata.tfidf or 0.0)
     # SQLite, which keeps the binweight, knows one zero only.
-    if any(abs(number) >= _EXACT for number in numbers) or copysign(1.0, metadata.binweight) < 0:
+    if max(map(abs, numbers)) >= _EXACT or copysign(1.0, metadata.binweight) < 0:
         return False
     return all(text == EMPTY or _is_stable(text) for text in inner_json(function))
 
