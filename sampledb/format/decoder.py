@@ -95,7 +95,7 @@ def _cut(frame: Frame, functions: slice) -> Frame:
         rows_checksum=frame.rows_checksum,
         odd=frame.odd,
         absent=frame.absent,
-        lines="\0".join(frame.lines.split("\0", functions.stop)[functions]),
+        lines=_cut_lines(frame.lines, functions),
         num_blocks=frame.num_blocks[functions],
         entries=frame.entries[functions],
         num_components=frame.num_components[functions],
@@ -122,6 +122,20 @@ def _cut(frame: Frame, functions: slice) -> Frame:
         measures=frame.measures,
         texts=frame.texts[functions],
     )
+
+
+def _cut_lines(text: str, functions: slice) -> str:
+    """Return the part of a text with these functions, which NUL separates; to split it all would copy it."""
+    if functions.start == functions.stop:
+        return ""
+    begin = 0
+    for _ in range(functions.start):
+        begin = text.index("\0", begin) + 1
+    end = begin - 1
+    for _ in range(functions.start, functions.stop):
+        found = text.find("\0", end + 1)
+        end = len(text) if found < 0 else found
+    return text[begin:end]
 
 
 def _part(counts: list[int], owners: slice) -> slice:
