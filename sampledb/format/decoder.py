@@ -216,9 +216,8 @@ def _split_lines(text: str, count: int) -> list[str]:
 
 def _restore_targets(operands: list[str], bounds: list[int], targets: bytes, successors: list[list[int]]) -> None:
     """Append the addresses that were cut off from the last operands of blocks."""
-    for block in compress(range(len(targets)), targets):
-        to = successors[block]
-        operands[bounds[block + 1] - 1] += hex(to[-1] if targets[block] == layout.LAST else to[0])
+    for bound, target, to in compress(zip(bounds[1:], targets, successors, strict=True), targets):
+        operands[bound - 1] += hex(to[-1] if target == layout.LAST else to[0])
 
 
 def _read_apirefs(frame: Frame, addresses: list[int]) -> Iterable[dict[str, str]]:

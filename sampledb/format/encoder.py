@@ -155,6 +155,8 @@ def _flatten_code(functions: Sequence[Function]) -> _Code:
     gaps = list(map(sub, starts, [starts[0], *ends]))
     if addresses != layout.locate_instructions(starts[0], gaps, bounds, sizes):
         raise ColumnError("instructions do not follow each other")
+    if min(starts) < 0:
+        raise ColumnError("an address below 0")
     if list(map(str, starts)) != list(_flatten(function.blocks for function in functions)):
         raise ColumnError("a block does not begin where its key says")
     return _Code(addresses, fields, counts, bounds, starts, ends, gaps)
@@ -255,7 +257,8 @@ def _cut_targets(code: _Code, successors: list[list[int]]) -> bytes:
         if jumps[block] < 0:
             targets[block] = layout.NONE
             continue
-        texts[lasts[block]] = texts[lasts[block]][: -len(spelled[block])]
+        last = lasts[block]
+        texts[last] = texts[last][: -len(spelled[block])]
         if successors[block][-1] != jumps[block]:
             targets[block] = layout.FIRST
     return bytes(targets)

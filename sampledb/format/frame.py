@@ -31,7 +31,7 @@ Rejected designs, measured on real reports at equal compression (space as a shar
 import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -144,9 +144,8 @@ def locate_instructions(first: int, gaps: Sequence[int], bounds: Sequence[int], 
     `bounds` say which ones begin a block, and `gaps` what lies before it.
     """
     steps = list(sizes[:-1])
-    for bound, gap in zip(bounds[1:-1], gaps[1:], strict=True):
-        if gap:
-            steps[bound - 1] += gap
+    for bound, gap in compress(zip(bounds[1:-1], gaps[1:], strict=True), gaps[1:]):
+        steps[bound - 1] += gap
     return list(accumulate(steps, initial=first))
 
 

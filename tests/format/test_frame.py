@@ -134,6 +134,7 @@ ODD: dict[str, dict[str, Any]] = {
     "a key that is not where the block begins": smda_function(
         blocks={"4096": [instruction(4097)]}, blockrefs={"4096": []}
     ),
+    "addresses below 0": function(4096, {"-4": [instruction(-4)]}),
     "code of two lines": smda_function(blocks={"4096": [instruction(4096, "90\n9")]}, blockrefs={"4096": []}),
     "code of 128 bytes": smda_function(blocks={"4096": [instruction(4096, "90" * 128)]}, blockrefs={"4096": []}),
     "operands of two lines": smda_function(
