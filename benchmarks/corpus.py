@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import chain, islice
 from pathlib import Path
@@ -41,7 +41,7 @@ def make_reports(count: int) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = sorted(folder.glob("*.smda"))
     if len(paths) < count:
-        _disassemble_missing(folder, count)
+        disassemble_missing(folder, islice(find_binaries(), count))
         paths = sorted(folder.glob("*.smda"))
     return paths[:count]
 
@@ -64,11 +64,9 @@ def vary_report(report: bytes, number: int) -> bytes:
     return _PIC_HASH.sub(lambda found: b"%b%d" % (found[1], int(found[2]) ^ number << 24), other)
 
 
-def _disassemble_missing(folder: Path, count: int) -> None:
-    wanted = {
-        folder / f"{hashlib.sha256(content).hexdigest()[:12]}_{name}.smda": content
-        for name, content in islice(find_binaries(), count)
-    }
+def disassemble_missing(folder: Path, binaries: Iterable[tuple[str, bytes]]) -> None:
+    """Write a report of each binary, given its name and content, into the folder, unless it is there."""
+    wanted = {folder / f"{hashlib.sha256(content).hexdigest()[:12]}_{name}.smda": content for name, content in binaries}
     missing = {path: content for path, content in wanted.items() if not path.exists()}
     print(f"Disassembling {len(missing)} binaries; this takes minutes, but only once.", file=sys.stderr)
     with ProcessPoolExecutor() as pool:
@@ -98,7 +96,7 @@ def find_binaries() -> Iterator[tuple[str, bytes]]:
 
 
 def _read_wheels() -> Iterator[tuple[str, bytes]]:
-    for wheel in _download_wheels():
+    for wheel in download_wheels(CACHE / "wheels", PACKAGES, PLATFORMS):
         with zipfile.ZipFile(wheel) as archive:
             for member in archive.infolist():
                 if member.file_size <= MAX_BINARY_BYTES and not member.is_dir():
@@ -113,11 +111,11 @@ def _read_programs() -> Iterator[tuple[str, bytes]]:
                 yield program.name, program.read_bytes()
 
 
-def _download_wheels() -> list[Path]:
-    folder = CACHE / "wheels"
+def download_wheels(folder: Path, packages: Sequence[str], platforms: Sequence[str]) -> list[Path]:
+    """Return the wheels of packages for platforms; they are downloaded if the folder is missing."""
     if not folder.exists():
-        for platform in PLATFORMS:
-            for package in PACKAGES:
+        for platform in platforms:
+            for package in packages:
                 options = ["--no-deps", "--only-binary=:all:", "--python-version=3.11", f"--platform={platform}"]
                 command = [sys.executable, "-m", "pip", "download", "-q", *options, "-d", str(folder), package]
                 # Not every package has a wheel for every platform.

@@ -97,3 +97,8 @@ class Floor:
             (function_id,),
         ).fetchone()
         return (*row, msgspec.json.decode(self._decompress(row[-1])))
+
+    def count_text(self, text: str) -> int:
+        """Return how often a text stands in any function."""
+        blobs = self.connection.execute("SELECT function FROM disassembly")
+        return sum(self._decompress(blob).count(text.encode()) for (blob,) in blobs)

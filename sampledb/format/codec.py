@@ -5,7 +5,8 @@ A blob is
     format (1 byte) · zstd( content )
 
 with format 1 for JSON (a report without its functions), 2 for a frame of functions (`format.frame`) and 3 for a
-binary to disassemble; compact() adds 128 to the format. A blob stands beside its xxh3 checksum, which every read
+binary to disassemble; compact() adds 128 to the format. Frames are compressed with the dictionary that the file
+`frame2.dict` beside this module holds. A blob stands beside its xxh3 checksum, which every read
 compares.
 
 The laws, for all inputs within the limits: `decode(kind, encode(kind, content), checksum) == content`,
@@ -14,12 +15,16 @@ MAX_BYTES.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from os import cpu_count
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import xxhash
 
 from sampledb import limits
+
+if TYPE_CHECKING:
+    from sampledb.format.zstd import ZstdDict
 
 JSON: Final = 1
 FRAME: Final = 2
@@ -27,12 +32,14 @@ BINARY: Final = 3
 # The most that a forged blob of a few bytes can unpack to. The largest function, which is alone in its frame, and the
 # largest binary fit; SQLite itself stops at 10**9 bytes.
 MAX_BYTES: Final = {JSON: 512 * 1024 * 1024, FRAME: 64 * 1024 * 1024, BINARY: limits.MAX_BINARY}
-# A function costs 17 µs at this level; 8 µs at level 3, for 4 % more space, more than whole reports take at level 19;
-# 24 µs at level 6, for 3 % less.
-LEVEL: Final = 5
-# What compact() uses: 0.6 ms a function, for 11 % less space, and no slower to read.
+# See `format.frame`.
+LEVEL: Final = 3
+# What compact() uses: 0.6 ms a function, for 14 % less space, and no slower to read.
 COMPACT_LEVEL: Final = 19
 
+# The dictionary of each format that has one. It belongs to the format: another one needs another number, and this
+# file stays for ever. `python -m benchmarks.dictionary` made it.
+_DICTIONARIES: Final = {FRAME: "frame2.dict"}
 _COMPACT: Final = 128
 # Fewer frames are compressed before the threads, and the modules that they need, are there.
 _WORTH_THREADS: Final = 64
@@ -59,24 +66,36 @@ def encode_many(kind: int, contents: Sequence[bytes], *, compact: bool = False) 
     prefix = bytes((kind | _COMPACT if compact else kind,))
     level = COMPACT_LEVEL if compact else LEVEL
     if len(contents) < _WORTH_THREADS:
-        return _compress(prefix, level, contents)
+        return _compress(prefix, level, kind, contents)
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as zstd, nothing that opening a file needs
 
     count = min(cpu_count() or 1, _MAX_THREADS)
     blobs = [b""] * len(contents)
     with ThreadPoolExecutor(count) as threads:
-        shares = [threads.submit(_compress, prefix, level, contents[begin::count]) for begin in range(count)]
+        shares = [threads.submit(_compress, prefix, level, kind, contents[begin::count]) for begin in range(count)]
         for begin, share in enumerate(shares):
             blobs[begin::count] = share.result()
     return blobs
 
 
-def _compress(prefix: bytes, level: int, contents: Sequence[bytes]) -> list[bytes]:
+def _compress(prefix: bytes, level: int, kind: int, contents: Sequence[bytes]) -> list[bytes]:
     from sampledb.format import zstd  # noqa: PLC0415
 
+    dictionary = _read_dictionary(kind)
     # One compressor for all: to make it costs a tenth of a frame.
-    compressor = zstd.ZstdCompressor(level)
+    compressor = zstd.ZstdCompressor(level, zstd_dict=dictionary.as_digested_dict if dictionary else None)
     return [prefix + compressor.compress(content, compressor.FLUSH_FRAME) for content in contents]
+
+
+@cache
+def _read_dictionary(kind: int) -> "ZstdDict | None":
+    from pkgutil import get_data  # noqa: PLC0415
+
+    from sampledb.format import zstd  # noqa: PLC0415
+
+    name = _DICTIONARIES.get(kind)
+    content = get_data(__package__, name) if name else None
+    return zstd.ZstdDict(content) if content else None
 
 
 def is_compact(blob: object) -> bool:
@@ -104,7 +123,7 @@ def decode(kind: int, blob: object, expected: object) -> bytes:
         if size is None or size > MAX_BYTES[kind]:
             raise DecodeError(f"a blob declares {size} bytes")
         # It takes no more for its window than the size, nor than 128 MiB.
-        decompressor = zstd.ZstdDecompressor()
+        decompressor = zstd.ZstdDecompressor(zstd_dict=_read_dictionary(kind))
         content = decompressor.decompress(body, size)
     except zstd.ZstdError as error:
         raise DecodeError(f"a blob does not decompress: {error}") from error

@@ -1,8 +1,11 @@
-"""Decode frames: from columns back to SMDA's function dicts."""
+"""Decode frames: from columns back to SMDA's function dicts.
 
-from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from itertools import accumulate, pairwise
+As in the encoder, each step is for all functions at once. Some functions of a frame are read by cutting a smaller
+frame out of it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain, compress, pairwise, repeat
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -14,10 +17,11 @@ from sampledb.format.smda import OPTIONAL
 # Only in text of so many characters it pays to count lines before they are cut.
 _LONG: Final = 1 << 20
 
-_Sliced = TypeVar("_Sliced", str, list[int], list[list[Any]])
+_T = TypeVar("_T")
 
+_flatten = chain.from_iterable
 _parse_json = msgspec.json.Decoder().decode
-_parse_measures = msgspec.json.Decoder(list[layout.Measures]).decode
+_parse_measures = msgspec.json.Decoder(layout.Measures).decode
 _parse_frame = msgspec.msgpack.Decoder(Frame).decode
 
 
@@ -27,20 +31,23 @@ def decode_frame(content: bytes, rows: Sequence[Row], first: int = 0) -> list[di
     Raises:
         FrameError: The content is no frame, or holds other functions.
     """
-    frame = _parse(content)
+    frame = parse_frame(content)
     if not 0 <= first <= first + len(rows) <= _count(frame):
         raise FrameError("the frame ends before the function")
     try:
         positions = range(first, first + len(rows))
         regular = [row for position, row in zip(positions, rows, strict=True) if position not in frame.odd]
-        if len(rows) == _count(frame) and layout.checksum_rows(regular) != frame.rows_checksum:
+        begin = first - sum(position < first for position in frame.odd)
+        if len(rows) < _count(frame):
+            frame = _cut(frame, slice(begin, begin + len(regular)))
+        elif layout.checksum_rows(regular) != frame.rows_checksum:
             raise FrameError("a name, offset, binweight or pic_hash has changed")
-        reader = _Reader(frame, first - sum(position < first for position in frame.odd))
-        return [
-            _parse_odd(frame.odd[position]) if position in frame.odd else reader.read_function(row)
-            for position, row in zip(positions, rows, strict=True)
-        ]
-    except (IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+        found = _decode(frame, regular, begin)
+        if not frame.odd:
+            return found
+        remaining = iter(found)
+        return [parse_odd(frame.odd[position]) if position in frame.odd else next(remaining) for position in positions]
+    except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise FrameError(f"the columns do not fit together: {error}") from error
 
 
@@ -50,140 +57,223 @@ def count_functions(content: bytes) -> int:
     Raises:
         FrameError: The content is no frame.
     """
-    return _count(_parse(content))
+    return _count(parse_frame(content))
 
 
 def _count(frame: Frame) -> int:
-    return len(frame.num_instructions) + len(frame.odd)
+    return len(frame.num_blocks) + len(frame.odd)
 
 
-def _parse(content: bytes) -> Frame:
+def parse_frame(content: bytes) -> Frame:
+    """Return the columns of a frame, whose lengths may be wrong.
+
+    Raises:
+        FrameError: The content is no frame.
+    """
     try:
         return _parse_frame(content)
     except (ValueError, RecursionError) as error:
         raise FrameError(f"no frame: {error}") from error
 
 
-def _parse_odd(json: bytes) -> dict[str, Any]:
+def parse_odd(json: bytes) -> dict[str, Any]:
+    """Return the dict of a function that a frame keeps as JSON."""
     function = _parse_json(json)
     if not isinstance(function, dict):
         raise FrameError("an odd function is no JSON object")
     return function
 
 
-class _Reader:
-    """Reads regular functions one after the other, from the one at `first` on."""
+def _cut(frame: Frame, functions: slice) -> Frame:
+    """Return the frame of some of its regular functions."""
+    blocks = _part(frame.num_blocks, functions)
+    instructions = _part(frame.num_instructions, blocks)
+    components = _part(frame.num_components, functions)
+    outrefs = _part(frame.num_outrefs, functions)
+    apirefs = _part(frame.num_apirefs, functions)
+    return Frame(
+        rows_checksum=frame.rows_checksum,
+        odd=frame.odd,
+        absent=frame.absent,
+        lines=_cut_lines(frame.lines, functions),
+        num_blocks=frame.num_blocks[functions],
+        entries=frame.entries[functions],
+        num_components=frame.num_components[functions],
+        num_inrefs=frame.num_inrefs[functions],
+        num_outrefs=frame.num_outrefs[functions],
+        num_apirefs=frame.num_apirefs[functions],
+        num_instructions=frame.num_instructions[blocks],
+        gaps=frame.gaps[blocks],
+        num_successors=frame.num_successors[blocks],
+        targets=frame.targets[blocks],
+        successors=_rebase(frame.successors, _part(frame.num_successors, blocks), blocks.start),
+        components=_rebase(
+            frame.components,
+            _part(frame.component_sizes, components) if frame.component_sizes else components,
+            blocks.start,
+        ),
+        component_sizes=frame.component_sizes[components],
+        inrefs=_rebase(frame.inrefs, _part(frame.num_inrefs, functions), 0),
+        outref_places=_rebase(frame.outref_places, outrefs, instructions.start),
+        outref_sizes=frame.outref_sizes[outrefs],
+        outref_targets=frame.outref_targets[_part(frame.outref_sizes, outrefs) if frame.outref_sizes else outrefs],
+        apiref_places=_rebase(frame.apiref_places, apirefs, instructions.start),
+        apiref_names="\n".join(frame.apiref_names.split("\n")[apirefs]),
+        measures=frame.measures,
+        texts=frame.texts[functions],
+    )
 
-    def __init__(self, frame: Frame, first: int) -> None:
-        self._frame = frame
-        self._position = first - 1
-        self._instruction = sum(map(sum, frame.num_instructions[:first]))
-        if max(len(frame.codes), len(frame.operands)) > _LONG:
-            _refuse_extra_lines(frame)
-        self._codes = frame.codes.split("\0")
-        self._operands = frame.operands.split("\0")
-        self._names = frame.apiref_names.split("\0")
-        self._measures = _parse_measures(frame.measures)
 
-    def read_function(self, row: Row) -> dict[str, Any]:
-        """Return the dict of the next function, which has this row."""
-        self._position += 1
-        frame, position = self._frame, self._position
-        counts = frame.num_instructions[position]
-        bounds = list(accumulate(counts, initial=0))
-        codes = self._codes[position].split("\n")
-        addresses = layout.locate_instructions(row.offset, frame.gaps[position], bounds, layout.code_sizes(codes))
-        starts = list(map(addresses.__getitem__, bounds[:-1]))
-        keys = list(map(str, starts))
-        successors = self._read_successors(starts)
-        operands = _restore_targets(self._operands[position].split("\n"), bounds[1:], successors)
-        instructions = self._read_instructions(addresses, codes, operands)
-        apirefs = _sums(row.offset, frame.apiref_addresses[position])
-        metadata = self._read_metadata(row, starts)
-        function: dict[str, Any] = {
-            "apirefs": dict(zip(map(str, apirefs), self._names[position].split("\n"), strict=False)),
+def _cut_lines(text: str, functions: slice) -> str:
+    """Return the part of a text with these functions, which NUL separates; to split it all would copy it."""
+    if functions.start == functions.stop:
+        return ""
+    begin = 0
+    for _ in range(functions.start):
+        begin = text.index("\0", begin) + 1
+    end = begin - 1
+    for _ in range(functions.start, functions.stop):
+        found = text.find("\0", end + 1)
+        end = len(text) if found < 0 else found
+    return text[begin:end]
+
+
+def _part(counts: list[int], owners: slice) -> slice:
+    """Return which part of a column belongs to these owners, of which each has as much as `counts` says."""
+    begin = sum(counts[: owners.start])
+    return slice(begin, begin + sum(counts[owners]))
+
+
+def _rebase(differences: list[int], part: slice, base: int) -> list[int]:
+    """Return a part of a column of differences, beginning from `base`."""
+    values = differences[part]
+    if values:
+        values[0] += sum(differences[: part.start]) - base
+    return values
+
+
+def _decode(frame: Frame, rows: Sequence[Row], first: int) -> list[dict[str, Any]]:
+    """Return the dicts of all regular functions of a frame.
+
+    `first` is the position of the first of them among those that the measures are of.
+    """
+    if not rows:
+        return []
+    layout.check_counts(frame)
+    bounds = list(accumulate(frame.num_instructions, initial=0))
+    lines = _split_lines(frame.lines, 3 * bounds[-1])
+    codes, mnemonics, operands = lines[0::3], lines[1::3], lines[2::3]
+    sizes = layout.code_sizes(codes)
+    addresses = layout.locate_instructions(rows[0].offset + frame.entries[0], frame.gaps, bounds, sizes)
+    starts = list(map(addresses.__getitem__, bounds[:-1]))
+    successors = _slices(list(map(starts.__getitem__, accumulate(frame.successors))), frame.num_successors)
+    _restore_targets(operands, bounds, frame.targets, successors)
+    # Four names, because list(fields) would take twice as long.
+    fields = zip(addresses, codes, mnemonics, operands, strict=True)
+    instructions = [[address, code, mnemonic, operand] for address, code, mnemonic, operand in fields]
+    keys = _slices(list(map(str, starts)), frame.num_blocks)
+    measures = [column[first : first + len(rows)] for column in _parse_measures(frame.measures)]
+    functions = [
+        {
+            "apirefs": apirefs,
             "architecture_metadata": {},
-            "blockrefs": dict(zip(keys, successors, strict=True)),
-            "blocks": dict(zip(keys, _slices(instructions, counts), strict=True)),
-            "inrefs": _sums(row.offset, frame.inrefs[position]),
-            "is_exported": self._measures[position][-1],
+            "blockrefs": blockrefs,
+            "blocks": blocks,
+            "inrefs": inrefs,
+            "is_exported": is_exported,
             "metadata": metadata,
             "offset": row.offset,
-            "outrefs": self._read_outrefs(row, instructions),
+            "outrefs": outrefs,
             "stringrefs": {},
         }
-        if frame.texts:
-            function["architecture_metadata"], function["stringrefs"] = map(_parse_json, frame.texts[position])
-        for key in frame.absent:
-            (function if key in OPTIONAL else metadata).pop(key, None)
-        return function
+        for row, apirefs, blockrefs, blocks, inrefs, is_exported, metadata, outrefs in zip(
+            rows,
+            _read_apirefs(frame, addresses),
+            map(dict, map(zip, keys, _slices(successors, frame.num_blocks))),
+            map(dict, map(zip, keys, _slices(_slices(instructions, frame.num_instructions), frame.num_blocks))),
+            _slices(list(accumulate(frame.inrefs)), frame.num_inrefs),
+            measures[-1],
+            _read_metadata(frame, rows, measures, starts),
+            _read_outrefs(frame, addresses, operands),
+            strict=True,
+        )
+    ]
+    _add_optional(frame, functions)
+    return functions
 
-    def _read_successors(self, starts: list[int]) -> list[list[int]]:
-        """Return, for each block, the starts of the blocks that may follow it."""
-        places = accumulate(self._frame.successors[self._position])
-        return _slices(list(map(starts.__getitem__, places)), self._frame.num_successors[self._position])
 
-    def _read_instructions(self, addresses: list[int], codes: list[str], operands: list[str]) -> list[list[Any]]:
-        inside = slice(self._instruction, self._instruction + len(addresses))
-        self._instruction = inside.stop
-        mnemonics = map(self._frame.mnemonics.__getitem__, self._frame.mnemonic_of[inside])
-        # Four names, because list(fields) would take twice as long.
-        fields = zip(addresses, codes, mnemonics, operands, strict=True)
-        return [[address, code, mnemonic, operand] for address, code, mnemonic, operand in fields]
+def _split_lines(text: str, count: int) -> list[str]:
+    """Return the lines of all functions, which are so many."""
+    text = text.replace("\0", "\n")
+    # As a list, lines take up to 40 times the memory of the text.
+    if len(text) > _LONG and text.count("\n") >= count:
+        raise FrameError("there are more lines than instructions")
+    lines = text.split("\n")
+    if len(lines) != count:
+        raise FrameError("there are not three lines for each instruction")
+    return lines
 
-    def _read_outrefs(self, row: Row, instructions: list[list[Any]]) -> dict[str, list[int]]:
-        addresses = _sums(row.offset, self._frame.outref_addresses[self._position])
-        targets = self._frame.outref_targets[self._position]
-        return {
-            str(address): [target + address for target in to]
-            if isinstance(to, list)
-            else [address + to if to else _parse_target(address, instructions)]
-            for address, to in zip(addresses, targets, strict=True)
-        }
 
-    def _read_metadata(self, row: Row, starts: list[int]) -> dict[str, Any]:
-        characteristics, confidence, tfidf, nesting_depth, _ = self._measures[self._position]
-        sizes = self._frame.component_sizes[self._position]
-        components = list(map(starts.__getitem__, accumulate(self._frame.components[self._position])))
-        return {
-            "binweight": row.binweight,
+def _restore_targets(operands: list[str], bounds: list[int], targets: bytes, successors: list[list[int]]) -> None:
+    """Append the addresses that were cut off from the last operands of blocks."""
+    for bound, target, to in compress(zip(bounds[1:], targets, successors, strict=True), targets):
+        operands[bound - 1] += hex(to[-1] if target == layout.LAST else to[0])
+
+
+def _read_apirefs(frame: Frame, addresses: list[int]) -> Iterable[dict[str, str]]:
+    if not frame.apiref_places:
+        return [{} for _ in frame.num_apirefs]
+    keys = list(map(str, map(addresses.__getitem__, accumulate(frame.apiref_places))))
+    names = frame.apiref_names.split("\n")
+    return map(dict, map(zip, _slices(keys, frame.num_apirefs), _slices(names, frame.num_apirefs)))
+
+
+def _read_outrefs(frame: Frame, addresses: list[int], operands: list[str]) -> Iterable[dict[str, list[int]]]:
+    if not frame.outref_places:
+        return [{} for _ in frame.num_outrefs]
+    places, sizes = list(accumulate(frame.outref_places)), frame.outref_sizes
+    sources = _flatten(map(repeat, places, sizes)) if sizes else places
+    # No address has more than 16 digits behind its `x`.
+    targets = [
+        addresses[source] + target - (target > 0)
+        if target
+        else int((text := operands[source])[text.rindex("x", -17) + 1 :], 16)
+        for source, target in zip(sources, frame.outref_targets, strict=True)
+    ]
+    lists = _slices(targets, sizes) if sizes else [[target] for target in targets]
+    keys = list(map(str, map(addresses.__getitem__, places)))
+    return map(dict, map(zip, _slices(keys, frame.num_outrefs), _slices(lists, frame.num_outrefs)))
+
+
+def _read_metadata(
+    frame: Frame, rows: Sequence[Row], measures: Sequence[list[Any]], starts: list[int]
+) -> Iterator[dict[str, Any]]:
+    blocks = list(map(starts.__getitem__, accumulate(frame.components)))
+    sizes = frame.component_sizes
+    components = _slices(blocks, sizes) if sizes else [[block] for block in blocks]
+    for (_, name, binweight, pic_hash), strongly_connected, characteristics, confidence, tfidf, depth in zip(
+        rows, _slices(components, frame.num_components), *measures[:-1], strict=True
+    ):
+        yield {
+            "binweight": binweight,
             "characteristics": characteristics,
             "confidence": confidence,
-            "function_name": row.name,
-            "nesting_depth": nesting_depth,
-            "pic_hash": row.pic_hash,
-            "strongly_connected_components": _slices(components, sizes) if sizes else [[start] for start in components],
+            "function_name": name,
+            "nesting_depth": depth,
+            "pic_hash": pic_hash,
+            "strongly_connected_components": strongly_connected,
             "tfidf": tfidf,
         }
 
 
-def _refuse_extra_lines(frame: Frame) -> None:
-    """Raise FrameError before text is split into lines by the million: each takes eight bytes in a list."""
-    for text in (frame.codes, frame.operands):
-        if text.count("\n") + text.count("\0") > len(frame.mnemonic_of):
-            raise FrameError("there are more lines than instructions")
+def _add_optional(frame: Frame, functions: list[dict[str, Any]]) -> None:
+    for function, texts in zip(functions, frame.texts, strict=False):
+        function["architecture_metadata"], function["stringrefs"] = map(_parse_json, texts)
+    for key in frame.absent:
+        for function in functions:
+            (function if key in OPTIONAL else function["metadata"]).pop(key, None)
 
 
-def _restore_targets(operands: list[str], bounds: list[int], successors: list[list[int]]) -> list[str]:
-    """Replace the marks in the operands of jumps by addresses; `bounds` are the ends of the blocks."""
-    for bound, targets in zip(bounds, successors, strict=True):
-        mark = operands[bound - 1][-1:]
-        if mark == layout.TO_LAST:
-            operands[bound - 1] = operands[bound - 1][:-1] + hex(targets[-1])
-        elif mark == layout.TO_FIRST:
-            operands[bound - 1] = operands[bound - 1][:-1] + hex(targets[0])
-    return operands
-
-
-def _parse_target(address: int, instructions: list[list[Any]]) -> int:
-    """Return the address that the operands of the instruction at `address` name."""
-    operands: str = instructions[bisect_left(instructions, [address])][3]
-    return int(operands.removeprefix("#"), 16)
-
-
-def _sums(first: int, differences: list[int]) -> list[int]:
-    return list(accumulate(differences, initial=first))[1:]
-
-
-def _slices(values: _Sliced, lengths: Iterable[int]) -> list[_Sliced]:
+def _slices(values: list[_T], lengths: Iterable[int]) -> list[list[_T]]:
+    """Return consecutive parts of these lengths."""
     return [values[begin:end] for begin, end in pairwise(accumulate(lengths, initial=0))]

@@ -1,26 +1,27 @@
 """Encode frames: from functions to columns.
 
-Whole columns are made first, for all functions at once, because that is mostly work of C: `map`, `zip`, `join`; then
-each function takes its slice.
+Each step is for all functions at once, because that is mostly work of C: `map`, `zip`, `chain`, slices with a step.
 """
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, chain
+from itertools import accumulate, chain, compress, repeat
 from operator import sub
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
 from sampledb.format import frame as layout
+from sampledb.format.codec import MASK
 from sampledb.format.frame import Frame, Row
 from sampledb.format.smda import EMPTY, Function, inner_json, list_absent
 
 # What the columns raise for a function that they cannot hold: no blocks, a reference to a block that is not there,
-# 256 successors of one block, addresses further apart than 64 bits can say.
+# an instruction of 128 bytes, addresses further apart than 64 bits can say.
 _MISFITS: Final = (IndexError, KeyError, ValueError, OverflowError)
 
+_flatten = chain.from_iterable
 _unparse_json = msgspec.json.Encoder().encode
 _unparse = msgspec.msgpack.Encoder().encode
 
@@ -54,7 +55,7 @@ def encode_frame(functions: Sequence[Function | None], jsons: Sequence[bytes]) -
     try:
         return _encode(fitting, jsons)
     except _MISFITS:
-        # Together they are too much: 256 mnemonics are all that a frame has names for.
+        # Each fits, but one lies further from another than 64 bits can say.
         return _encode([None] * len(jsons), jsons)
 
 
@@ -91,169 +92,212 @@ def _fits(function: Function) -> bool:
 
 def _encode(functions: Sequence[Function | None], jsons: Sequence[bytes]) -> tuple[bytes, list[Shape | None]]:
     regular = [function for function in functions if function]
-    absent = list_absent(regular[0]) if regular else []
-    if any(list_absent(function) != absent for function in regular):
+    odd = {position: json for position, json in enumerate(jsons) if functions[position] is None}
+    checksum = layout.checksum_rows(map(row_of, regular))
+    if not regular:
+        return _unparse(Frame(checksum, odd, [])), [None] * len(functions)
+    absent, *others = map(list_absent, regular)
+    if others.count(absent) < len(others):
         raise ColumnError("functions lack different keys")
-    columns = _Columns(regular)
-    texts = list(map(inner_json, regular))
-    frame = Frame(
-        rows_checksum=layout.checksum_rows(map(row_of, regular)),
-        odd={position: json for position, json in enumerate(jsons) if functions[position] is None},
-        absent=absent,
-        num_instructions=columns.num_instructions,
-        gaps=columns.gaps,
-        codes="\0".join(columns.codes),
-        mnemonics=columns.mnemonics,
-        mnemonic_of=columns.mnemonic_of,
-        operands="\0".join(columns.operands),
-        num_successors=columns.num_successors,
-        successors=columns.successors,
-        component_sizes=columns.component_sizes,
-        components=columns.components,
-        inrefs=[_differences(function.offset, function.inrefs) for function in regular],
-        outref_addresses=columns.outref_addresses,
-        outref_targets=columns.outref_targets,
-        apiref_addresses=columns.apiref_addresses,
-        apiref_names="\0".join(_join_lines(list(function.apirefs.values())) for function in regular),
-        measures=_unparse_json(list(map(_measures, regular))),
-        texts=[] if texts.count((EMPTY, EMPTY)) == len(texts) else texts,
-    )
-    shapes = iter(columns.shapes)
+    frame, found = _fill(Frame(checksum, odd, absent), regular)
+    shapes = iter(found)
     return _unparse(frame), [next(shapes) if function else None for function in functions]
 
 
-def _measures(function: Function) -> layout.Measures:
-    metadata = function.metadata
-    nesting_depth = 0 if metadata.nesting_depth is UNSET else metadata.nesting_depth
-    is_exported = function.is_exported is True
-    return metadata.characteristics, metadata.confidence, metadata.tfidf, nesting_depth, is_exported
+def _fill(frame: Frame, functions: Sequence[Function]) -> tuple[Frame, Iterable[Shape]]:
+    """Return the frame with the columns of functions, and their shapes."""
+    code = _flatten_code(functions)
+    successors = list(_flatten(map(_list_successors, functions)))
+    places = _find_places(functions, code, successors)
+    frame.num_blocks = [len(function.blocks) for function in functions]
+    firsts = list(accumulate(frame.num_blocks, initial=0))
+    frame.entries = [code.starts[first] - function.offset for first, function in zip(firsts, functions, strict=False)]
+    frame.num_instructions, frame.gaps = code.counts, code.gaps
+    _add_references(frame, functions, code, places)
+    frame.num_successors, frame.successors = list(map(len, successors)), _differences(places.successors)
+    frame.targets = _cut_targets(code, successors)
+    frame.lines = _join_functions(code, firsts)
+    _add_components(frame, functions, places)
+    frame.measures = _unparse_json(_measures(functions))
+    texts = list(map(inner_json, functions))
+    frame.texts = [] if texts.count((EMPTY, EMPTY)) == len(texts) else texts
+    return frame, map(_shape, *_pairs(firsts), repeat(code))
 
 
-class _Columns:
-    """The columns of functions, an entry for each; `Frame` says what they mean."""
-
-    def __init__(self, functions: Sequence[Function]) -> None:
-        self.num_instructions: list[list[int]] = []
-        self.gaps: list[list[int]] = []
-        self.codes: list[str] = []
-        self.operands: list[str] = []
-        self.num_successors: list[bytes] = []
-        self.successors: list[list[int]] = []
-        self.component_sizes: list[list[int]] = []
-        self.components: list[list[int]] = []
-        self.outref_addresses: list[list[int]] = []
-        self.outref_targets: list[list[int | list[int]]] = []
-        self.apiref_addresses: list[list[int]] = []
-        self.shapes: list[Shape] = []
-        blocks = [block for function in functions for block in function.blocks.values()]
-        instructions = list(chain.from_iterable(blocks))
-        counts = list(map(len, blocks))
-        addresses = [instruction.address for instruction in instructions]
-        codes = [instruction.code for instruction in instructions]
-        operands = [instruction.operands for instruction in instructions]
-        starts, ends, gaps = _bounds(addresses, layout.code_sizes(codes), counts)
-        if list(map(str, starts)) != list(chain.from_iterable(function.blocks for function in functions)):
-            raise ColumnError("a block does not begin where its key says")
-        mnemonics = [instruction.mnemonic for instruction in instructions]
-        places = {mnemonic: place for place, mnemonic in enumerate(dict.fromkeys(mnemonics))}
-        self.mnemonics = list(places)
-        self.mnemonic_of = bytes(map(places.__getitem__, mnemonics))
-        block = instruction = 0
-        for function in functions:
-            begin, block = block, block + len(function.blocks)
-            inside = slice(instruction, instruction + sum(counts[begin:block]))
-            instruction = inside.stop
-            self._add_blocks(function, counts[begin:block], starts[begin:block], ends[begin:block], gaps[begin:block])
-            self.codes.append(_join_lines(codes[inside]))
-            self._add_successors(function, starts[begin:block])
-            self._add_references(function, addresses[inside], operands[inside])
-            self.operands.append(_join_lines(_mark_targets(operands[inside], function, counts[begin:block])))
-
-    def _add_blocks(
-        self, function: Function, counts: list[int], starts: list[int], ends: list[int], gaps: list[int]
-    ) -> None:
-        # The blocks of the function before say nothing of where this one begins.
-        self.gaps.append([starts[0] - function.offset, *gaps[1:]])
-        self.num_instructions.append(counts)
-        self.shapes.append(Shape(len(counts), sum(counts), min(starts), max(ends)))
-
-    def _add_successors(self, function: Function, starts: list[int]) -> None:
-        places = dict(zip(starts, range(len(starts)), strict=True))
-        if len(function.blockrefs) != len(starts):
-            raise ColumnError("references of blocks that are not there")
-        successors = list(map(function.blockrefs.__getitem__, function.blocks))
-        self.num_successors.append(bytes(map(len, successors)))
-        self.successors.append(_differences(0, list(map(places.__getitem__, chain.from_iterable(successors)))))
-        components = function.metadata.strongly_connected_components
-        lengths = list(map(len, components))
-        self.component_sizes.append([] if lengths.count(1) == len(lengths) else lengths)
-        self.components.append(_differences(0, list(map(places.__getitem__, chain.from_iterable(components)))))
-
-    def _add_references(self, function: Function, addresses: list[int], operands: list[str]) -> None:
-        outrefs, apirefs = _parse_keys(function.outrefs), _parse_keys(function.apirefs)
-        self.outref_addresses.append(_differences(function.offset, outrefs))
-        self.outref_targets.append(
-            [
-                _shorten_targets(address, targets, addresses, operands)
-                for address, targets in zip(outrefs, function.outrefs.values(), strict=True)
-            ]
-        )
-        self.apiref_addresses.append(_differences(function.offset, apirefs))
+def _pairs(bounds: list[int]) -> tuple[list[int], list[int]]:
+    return bounds[:-1], bounds[1:]
 
 
-def _bounds(addresses: list[int], sizes: list[int], counts: list[int]) -> tuple[list[int], list[int], list[int]]:
-    """Return the start and the end of each block, and the gap before it; inside of blocks there may be no gap."""
-    if 0 in counts:
-        raise ColumnError("a block without instructions")
+class _Code(NamedTuple):
+    """The blocks and instructions of all functions, one after the other."""
+
+    addresses: list[int]
+    texts: list[str]  # code, mnemonic and operands of each instruction
+    counts: list[int]  # instructions of each block
+    bounds: list[int]  # the first instruction of each block, and the end of all
+    starts: list[int]
+    ends: list[int]
+    gaps: list[int]
+
+
+def _flatten_code(functions: Sequence[Function]) -> _Code:
+    blocks = list(_flatten(function.blocks.values() for function in functions))
+    counts = list(map(len, blocks))
+    if 0 in counts or not all(function.blocks for function in functions):
+        raise ColumnError("a function without blocks, or a block without instructions")
+    fields: list[Any] = list(_flatten(_flatten(blocks)))
+    addresses = fields[0::4]
+    del fields[0::4]
+    sizes = layout.code_sizes(fields[0::3])
     bounds = list(accumulate(counts, initial=0))
     starts = list(map(addresses.__getitem__, bounds[:-1]))
     ends = [addresses[bound - 1] + sizes[bound - 1] for bound in bounds[1:]]
-    gaps = list(map(sub, starts, starts[:1] + ends))
-    if addresses and addresses != layout.locate_instructions(addresses[0], gaps, bounds, sizes):
+    gaps = list(map(sub, starts, [starts[0], *ends]))
+    if addresses != layout.locate_instructions(starts[0], gaps, bounds, sizes):
         raise ColumnError("instructions do not follow each other")
-    return starts, ends, gaps
+    if min(starts) < 0:
+        raise ColumnError("an address below 0")
+    if list(map(str, starts)) != list(_flatten(function.blocks for function in functions)):
+        raise ColumnError("a block does not begin where its key says")
+    return _Code(addresses, fields, counts, bounds, starts, ends, gaps)
 
 
-def _mark_targets(operands: list[str], function: Function, counts: list[int]) -> list[str]:
-    """Replace the address in the last operands of a block by a mark, where it is that of a successor."""
-    for bound, key in zip(accumulate(counts), function.blocks, strict=True):
-        others, prefix, digits = operands[bound - 1].rpartition("0x")
-        successors = function.blockrefs[key]
-        if prefix and successors:
-            if prefix + digits == hex(successors[-1]):
-                operands[bound - 1] = others + layout.TO_LAST
-            elif prefix + digits == hex(successors[0]):
-                operands[bound - 1] = others + layout.TO_FIRST
-    return operands
+def _list_successors(function: Function) -> Iterable[list[int]]:
+    """Return the successors of each block, in the order of the blocks."""
+    if len(function.blockrefs) != len(function.blocks):
+        raise ColumnError("references of blocks that are not there")
+    return map(function.blockrefs.__getitem__, function.blocks)
 
 
-def _shorten_targets(address: int, targets: list[int], addresses: list[int], operands: list[str]) -> int | list[int]:
-    """Return the targets of the reference at `address` as `Frame.outref_targets` keeps them."""
-    if len(targets) == 1:
-        place = bisect_left(addresses, address)
-        if addresses[place : place + 1] == [address] and operands[place].removeprefix("#") == hex(targets[0]):
-            return 0
-        if targets[0] != address:
-            return targets[0] - address
-    return [target - address for target in targets]
+class _Places(NamedTuple):
+    """What functions refer to, as numbers of blocks or instructions."""
+
+    successors: list[int]
+    components: list[int]
+    outrefs: list[int]
+    apirefs: list[int]
 
 
-def _parse_keys(keys: Iterable[str]) -> list[int]:
-    """Return addresses that are keys of a dict; the decoder will spell them as `str` does."""
-    spelled = list(keys)
-    addresses = list(map(int, spelled))
-    if list(map(str, addresses)) != spelled:
-        raise ColumnError("an address is spelled in another way")
-    return addresses
+def _find_places(functions: Sequence[Function], code: _Code, successors: list[list[int]]) -> _Places:
+    places = blocks, components, outrefs, apirefs = _Places([], [], [], [])
+    addresses = code.addresses
+    block = 0
+    for function in functions:
+        begin, block = block, block + len(function.blocks)
+        number = dict(zip(code.starts[begin:block], range(begin, block), strict=True))
+        blocks += map(number.__getitem__, _flatten(successors[begin:block]))
+        components += map(number.__getitem__, _flatten(function.metadata.strongly_connected_components))
+        low, high = code.bounds[begin], code.bounds[block]
+        if function.outrefs:
+            outrefs += [bisect_left(addresses, int(key), low, high) for key in function.outrefs]
+        if function.apirefs:
+            apirefs += [bisect_left(addresses, int(key), low, high) for key in function.apirefs]
+    return places
 
 
-def _join_lines(texts: list[str]) -> str:
-    joined = "\n".join(texts)
-    if joined.count("\n") != max(len(texts) - 1, 0) or "\0" in joined:
+def _shape(begin: int, end: int, code: _Code) -> Shape:
+    """Return the shape of the function with the blocks from `begin` to `end`."""
+    num_instructions = code.bounds[end] - code.bounds[begin]
+    return Shape(end - begin, num_instructions, min(code.starts[begin:end]), max(code.ends[begin:end]))
+
+
+def _add_references(frame: Frame, functions: Sequence[Function], code: _Code, places: _Places) -> None:
+    inrefs = [function.inrefs for function in functions]
+    frame.num_inrefs, frame.inrefs = list(map(len, inrefs)), _differences(list(_flatten(inrefs)))
+    outrefs = [function.outrefs for function in functions]
+    frame.num_outrefs, frame.outref_places = list(map(len, outrefs)), _differences(places.outrefs)
+    apirefs = [function.apirefs for function in functions]
+    frame.num_apirefs, frame.apiref_places = list(map(len, apirefs)), _differences(places.apirefs)
+    if outrefs:
+        _check_keys(outrefs, places.outrefs, code.addresses)
+        frame.outref_sizes, frame.outref_targets = _relate_targets(outrefs, places.outrefs, code)
+    if apirefs:
+        _check_keys(apirefs, places.apirefs, code.addresses)
+        names = list(_flatten(map(dict.values, apirefs)))
+        frame.apiref_names = _join_lines(names)
+
+
+def _check_keys(references: Sequence[dict[str, Any]], places: list[int], addresses: list[int]) -> None:
+    """Raise ColumnError unless each reference is made by an instruction, whose address is spelled as `str` does."""
+    if list(map(str, map(addresses.__getitem__, places))) != list(_flatten(references)):
+        raise ColumnError("a reference from no instruction")
+
+
+def _relate_targets(
+    outrefs: Sequence[dict[str, list[int]]], places: list[int], code: _Code
+) -> tuple[list[int], list[int]]:
+    """Return the columns `outref_sizes` and `outref_targets`."""
+    lists = list(_flatten(map(dict.values, outrefs)))
+    sizes = list(map(len, lists))
+    if sizes.count(1) == len(sizes):
+        sizes = []
+    targets = list(_flatten(lists))
+    if min(targets, default=0) < 0 or max(targets, default=0) > MASK:
+        raise ColumnError("a target that is no address")
+    sources = list(_flatten(map(repeat, places, sizes))) if sizes else places
+    operands = [code.texts[3 * source + 2] for source in sources]
+    are_named = map(str.endswith, operands, map(hex, targets))
+    addresses = map(code.addresses.__getitem__, sources)
+    return sizes, [
+        0 if is_named else target - address + (target >= address)
+        for is_named, target, address in zip(are_named, targets, addresses, strict=True)
+    ]
+
+
+def _cut_targets(code: _Code, successors: list[list[int]]) -> bytes:
+    """Cut off the address of a successor that the last operands of a block end in; return which of them it is."""
+    # Where a block falls through to the next, that is the last successor, and a jump goes to the first.
+    jumps = [(to[0] if to[-1] == end else to[-1]) if to else -1 for to, end in zip(successors, code.ends, strict=True)]
+    spelled = list(map(hex, jumps))
+    texts = code.texts
+    lasts = [3 * bound - 1 for bound in code.bounds[1:]]
+    found = list(map(str.endswith, map(texts.__getitem__, lasts), spelled))
+    targets = bytearray(found)
+    for block in compress(range(len(found)), found):
+        if jumps[block] < 0:
+            targets[block] = layout.NONE
+            continue
+        last = lasts[block]
+        texts[last] = texts[last][: -len(spelled[block])]
+        if successors[block][-1] != jumps[block]:
+            targets[block] = layout.FIRST
+    return bytes(targets)
+
+
+def _join_functions(code: _Code, firsts: list[int]) -> str:
+    bounds = [3 * code.bounds[first] for first in firsts]
+    joined = "\0".join("\n".join(code.texts[begin:end]) for begin, end in zip(*_pairs(bounds), strict=True))
+    if joined.count("\n") != len(code.texts) - len(firsts) + 1:
         raise ColumnError("a text has several lines")
     return joined
 
 
-def _differences(first: int, values: list[int]) -> list[int]:
-    """Return each value relative to the one before it, the first to `first`."""
-    return list(map(sub, values, [first, *values]))
+def _add_components(frame: Frame, functions: Sequence[Function], places: _Places) -> None:
+    components = [function.metadata.strongly_connected_components for function in functions]
+    sizes = list(map(len, _flatten(components)))
+    frame.num_components = list(map(len, components))
+    frame.component_sizes = [] if sizes.count(1) == len(sizes) else sizes
+    frame.components = _differences(places.components)
+
+
+def _measures(functions: Sequence[Function]) -> layout.Measures:
+    metadata = [function.metadata for function in functions]
+    return (
+        [each.characteristics for each in metadata],
+        [each.confidence for each in metadata],
+        [each.tfidf for each in metadata],
+        [0 if each.nesting_depth is UNSET else each.nesting_depth for each in metadata],
+        [function.is_exported is True for function in functions],
+    )
+
+
+def _join_lines(texts: list[str]) -> str:
+    joined = "\n".join(texts)
+    if joined.count("\n") != max(len(texts) - 1, 0):
+        raise ColumnError("a text has several lines")
+    return joined
+
+
+def _differences(values: list[int]) -> list[int]:
+    """Return each value relative to the one before it, the first to 0."""
+    return list(map(sub, values, [0, *values]))

@@ -1,13 +1,14 @@
-"""The layout of frames: the disassembly of consecutive functions of a sample, as columns.
+"""The layout of frames: the disassembly of consecutive functions of a sample, as rows of text and columns.
 
-A frame is MessagePack of `Frame`, whose fields are the columns: the code of all instructions, all mnemonics and so
-on, function after function. Values of one kind compress far better beside each other than inside SMDA's JSON, and
-take less time to make and to read.
+A frame is MessagePack of `Frame`. The code, mnemonic and operands of an instruction are three lines of one text: code
+says the other two, so zstd finds all three in one match, and a scan for any of them reads this text alone
+(`format.listing`). Everything else is in columns, each one list for all functions of the frame, so that a step of
+encoding or decoding is one call of C for all of them.
 
 Values that follow from others are not stored: the address of an instruction follows from its block's start and
-the code before it, the target of a jump from the successors of its block; offset, name, binweight and pic_hash
-stand in the row of the function. Addresses are kept relative to something near: blocks to the end of the block
-before, references to where they are made, successors and components as positions of blocks.
+the code before it, the target of a jump from the successors of its block, the target of a call from its operands;
+offset, name, binweight and pic_hash stand in the row of the function. Successors, components and references are
+numbers of blocks and instructions, each relative to the one before.
 
 Nearly all of SMDA's functions fit. One that does not (instructions with gaps between them, unknown keys, a
 reference to a block that is not there) is kept whole in `odd`, as its JSON.
@@ -15,24 +16,31 @@ reference to a block that is not there) is kept whole in `odd`, as its JSON.
 The law: `decode_frame(encode_frame(functions, jsons), rows)` equals what the JSONs say. Decoding anything else raises
 FrameError or gives other dicts, using memory in proportion to the frame.
 
-Rejected designs, measured on real reports at equal compression (space as a share of the frame, time of the whole call):
+Chosen by measuring 49 real reports end to end (file and compacted file as a share of compact JSON):
 
-- A table of the frame's different instructions, branches relative, and numbers of rows: 8 % smaller, 15 % if
-  sorted; but twice the time to make, and 1.6 times to read.
+- 16 functions a frame: 0.130 and 0.107; 12: 0.133 and 0.110; 8: 0.139 and 0.116. The median read of one function takes
+  3.9, 3.6 and 3.3 times that of its JSON in a blob of its own. Limits of 64 or 32 kB instead of more frames of few
+  functions cost more space (0.012 and 0.033) and gain less. Whole reports are read alike.
+- A dictionary of 112 kB that belongs to the package: frames are 4 % smaller, 5 % after `compact()`; of 32 kB, 3 % and
+  3 %. Trained on the file itself it would be a blob without which no frame could be read.
+- Pages of 2048 bytes: 3 % less than 4096, of which a frame leaves half of the last one empty.
+- Level 3: 9 µs a function; level 5 takes 17 µs for 3 % less.
+
+Rejected, measured as a share of the frames at the same level:
+
+- Columns of codes, operands and numbered mnemonics: 12 % larger. Mnemonic, operands, code: 3 % larger.
+- Parsing one text of JSON joined from the columns, or MessagePack of the final shape: 1.5 times as slow as the lists
+  that are made here.
 - Targets of all branches and calls computed from their code: 4 % smaller, 1.3 times the time to make.
-- Code as bytes with a column of lengths: as large at level 6, 2 % larger at level 19, a tenth slower to read,
-  because `split` is the fastest way that Python has to cut.
-- A zstd dictionary of 110 kB trained on the file: 4 % smaller, 6 % after `compact()`; but then no frame can be read
-  when that one blob is damaged.
+- Code as bytes with a column of lengths: as large, and slower to read, because `split` is the fastest way to cut.
 - Blocks that stand twice in the file kept once: 4 % of the text, most of which zstd finds in the frame already.
-- More functions in a frame: see FUNCTIONS.
 """
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
-from typing import Annotated, Final, NamedTuple, TypeVar
+from itertools import accumulate, compress
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 import xxhash
@@ -40,14 +48,16 @@ import xxhash
 from sampledb.format.codec import FRAME, MAX_BYTES
 from sampledb.format.smda import OPTIONAL, OPTIONAL_METADATA
 
-# A read decompresses and unpacks the whole frame: with 32 functions it takes 1.6 times as long, for 7 % less space;
-# with 64, 1.8 times for 10 %.
+# See above.
 FUNCTIONS: Final = 16
 # A frame ends early rather than make the reader of one function unpack megabytes of its neighbours.
 JSON_BYTES: Final = 256 * 1024
-# These stand for the address of a block's last or first successor; `smda.parse_function` lets no such character in.
-TO_LAST: Final = "\1"
-TO_FIRST: Final = "\2"
+# Which successor of a block the last operands end in; its address is cut off.
+NONE: Final = 0
+LAST: Final = 1
+FIRST: Final = 2
+# Objects that Python 3.12 freezes when it starts; a program that freezes its own has several thousand.
+_FROZEN_BY_PYTHON: Final = 1000
 
 _HALVES: Final = bytes(number >> 1 for number in range(256))
 
@@ -66,46 +76,61 @@ class Row(NamedTuple):
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
-_Column = TypeVar("_Column")
-# A forged frame must not make lists by the million out of a few bytes: nothing is longer than a function's JSON could
-# say, in which a number takes two bytes, a reference (`"0":[],`) or a block seven, an instruction twelve.
-_OfEach = Annotated[list[_Column], msgspec.Meta(max_length=FUNCTIONS)]
-_Instructions = Annotated[bytes, msgspec.Meta(max_length=MAX_BYTES[FRAME] // 12)]
+# Each function has its own; a forged frame must not make lists by the million out of a few bytes.
+_OfEach = Annotated[list[_Count], msgspec.Meta(max_length=FUNCTIONS)]
 _Odd = Annotated[dict[int, bytes], msgspec.Meta(max_length=FUNCTIONS)]
 _Absent = Annotated[list[str], msgspec.Meta(max_length=len(OPTIONAL + OPTIONAL_METADATA))]
-_Mnemonics = Annotated[list[str], msgspec.Meta(max_length=256)]
-_Numbers = Annotated[list[_Column], msgspec.Meta(max_length=MAX_BYTES[FRAME] // 2)]
-_Entries = Annotated[list[_Column], msgspec.Meta(max_length=MAX_BYTES[FRAME] // 7)]
 
 
-class Frame(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
-    """The columns of all functions of a frame. Odd functions have nothing in theirs."""
+class Head(msgspec.Struct, array_like=True, gc=False):
+    """The columns of a frame that a scan of its text needs; they come first."""
 
     rows_checksum: int
     odd: _Odd  # by position in the frame: JSON
     absent: _Absent  # optional keys that no regular function of the frame has
-    num_instructions: _OfEach[_Entries[_Count]]  # of each block
-    gaps: _OfEach[_Entries[int]]  # from the end of the block before, or the offset, to each block's start
-    codes: str  # hex digits, one instruction a line, NUL between functions
-    mnemonics: _Mnemonics  # those of the frame, each once
-    mnemonic_of: _Instructions  # of each instruction, its place in `mnemonics`
-    operands: str  # like codes; those of a jump end in a mark instead of the address of a successor
-    num_successors: _OfEach[bytes]  # of each block
-    successors: _OfEach[_Numbers[int]]  # positions of blocks, each relative to the one before
-    component_sizes: _OfEach[_Numbers[_Count]]  # empty when every component is one block
-    components: _OfEach[_Numbers[int]]  # like successors
-    inrefs: _OfEach[_Numbers[int]]  # each relative to the one before, the first to the offset
-    outref_addresses: _OfEach[_Entries[int]]  # likewise
-    # Relative to the address; a list where they are not exactly one; 0 for the one that the operands there name.
-    outref_targets: _OfEach[_Entries[int | list[int]]]
-    apiref_addresses: _OfEach[_Entries[int]]  # like inrefs
-    apiref_names: str  # like codes
-    measures: bytes  # JSON of `Measures` of each, in which floats take the digits they have
-    texts: _OfEach[tuple[bytes, bytes]]  # `architecture_metadata` and `stringrefs` as JSON; empty when all are {}
+    lines: str = ""  # code, mnemonic and operands of each instruction, a line each; NUL between functions
 
 
-# Of one function: characteristics, confidence, tfidf, nesting depth, is_exported.
-Measures = tuple[str | None, float | None, float | None, int, bool]
+class Frame(Head, array_like=True, forbid_unknown_fields=True, gc=False):
+    """The columns of all regular functions of a frame, each flat, function after function.
+
+    Counts say which part belongs to which function or block. A column of differences says of each value how far it is
+    from the one before it in the whole frame, of the first, from 0. Blocks and instructions are numbered through the
+    frame.
+    """
+
+    # Of each function.
+    num_blocks: _OfEach = []
+    entries: Annotated[list[int], msgspec.Meta(max_length=FUNCTIONS)] = []  # from the offset to the first block
+    num_components: _OfEach = []
+    num_inrefs: _OfEach = []
+    num_outrefs: _OfEach = []
+    num_apirefs: _OfEach = []
+    # Of each block.
+    num_instructions: list[Annotated[int, msgspec.Meta(ge=1)]] = []
+    gaps: list[int] = []  # from the end of the block before, in the frame, to the start; 0 for the first
+    num_successors: list[_Count] = []
+    targets: bytes = b""  # LAST, FIRST or NONE: which successor is cut off from the operands of the last instruction
+    # Numbers of blocks, as differences.
+    successors: list[int] = []
+    components: list[int] = []
+    component_sizes: list[_Count] = []  # of each component; empty when all are one block
+    # References.
+    inrefs: list[int] = []  # addresses, as differences
+    outref_places: list[int] = []  # numbers of the instructions that make them, as differences
+    outref_sizes: list[_Count] = []  # targets of each; empty when all have one
+    # From the instruction to the target, one more if that is not negative; 0 when its operands end in the target.
+    outref_targets: list[int] = []
+    apiref_places: list[int] = []  # like outref_places
+    apiref_names: str = ""  # a line each
+    # The rest.
+    measures: bytes = b""  # JSON of `Measures`, in which floats take the digits they have
+    # `architecture_metadata` and `stringrefs` of each function, as JSON; empty when all are {}.
+    texts: Annotated[list[tuple[bytes, bytes]], msgspec.Meta(max_length=FUNCTIONS)] = []
+
+
+# Columns: characteristics, confidence, tfidf, nesting depth, is_exported.
+Measures = tuple[list[str | None], list[float | None], list[float | None], list[int], list[bool]]
 
 _unparse = msgspec.msgpack.Encoder().encode
 
@@ -115,17 +140,47 @@ def checksum_rows(rows: Iterable[Row]) -> int:
     return xxhash.xxh3_64_intdigest(_unparse(list(rows)))
 
 
-def code_sizes(codes: list[str]) -> list[int]:
+def code_sizes(codes: list[str]) -> bytes:
     """Return the bytes of each instruction, given its hex digits."""
-    return list(bytes(map(len, codes)).translate(_HALVES))
+    return bytes(map(len, codes)).translate(_HALVES)
 
 
-def locate_instructions(offset: int, gaps: list[int], bounds: list[int], sizes: list[int]) -> list[int]:
-    """Return the addresses of instructions of these sizes, block after block; `bounds` says which begin one."""
-    steps = sizes[:-1]
-    for bound, gap in zip(bounds[1:-1], gaps[1:], strict=True):
+def locate_instructions(first: int, gaps: Sequence[int], bounds: Sequence[int], sizes: bytes) -> list[int]:
+    """Return the addresses of instructions of these sizes, of which `first` is the first.
+
+    `bounds` say which ones begin a block, and `gaps` what lies before it.
+    """
+    steps = list(sizes[:-1])
+    for bound, gap in compress(zip(bounds[1:-1], gaps[1:], strict=True), gaps[1:]):
         steps[bound - 1] += gap
-    return list(accumulate(steps, initial=offset + gaps[0]))
+    return list(accumulate(steps, initial=first))
+
+
+def check_counts(frame: Frame) -> None:
+    """Raise FrameError unless the columns are as long as the counts say, and no longer than JSON could make them.
+
+    What is made of them then takes memory in proportion to the JSON that a frame may hold.
+    """
+    functions, blocks, instructions = len(frame.num_blocks), len(frame.num_instructions), sum(frame.num_instructions)
+    if (
+        not functions == len(frame.entries) == len(frame.num_components) == len(frame.num_inrefs)
+        or not functions == len(frame.num_outrefs) == len(frame.num_apirefs) == len(frame.texts or frame.entries)
+        or not blocks == sum(frame.num_blocks) == len(frame.gaps) == len(frame.num_successors) == len(frame.targets)
+        or len(frame.successors) != sum(frame.num_successors)
+        or len(frame.component_sizes or frame.components) != sum(frame.num_components)
+        or len(frame.components) != sum(frame.component_sizes or frame.num_components)
+        or len(frame.inrefs) != sum(frame.num_inrefs)
+        or not len(frame.outref_places) == sum(frame.num_outrefs) == len(frame.outref_sizes or frame.outref_places)
+        or len(frame.outref_targets) != sum(frame.outref_sizes or frame.num_outrefs)
+        or len(frame.apiref_places) != sum(frame.num_apirefs)
+    ):
+        raise FrameError("the columns are not as long as the counts say")
+    numbers = len(frame.successors) + len(frame.components) + len(frame.inrefs) + len(frame.outref_targets)
+    # As JSON, an instruction takes `[0,"","",""],`, a block `"0":[],` twice, a component `[],`, a number `0,`.
+    least = 12 * instructions + 14 * blocks + 3 * sum(frame.num_components) + 2 * numbers
+    least += 7 * (len(frame.outref_places) + len(frame.apiref_places))
+    if least > MAX_BYTES[FRAME]:
+        raise FrameError("the frame says more than JSON of its length limit could")
 
 
 @contextmanager
@@ -140,4 +195,16 @@ def pause_garbage_collection() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
+            _spare_from_next_collection()
             gc.enable()
+
+
+def _spare_from_next_collection() -> None:
+    """Move all objects to the oldest generation, without a look at them.
+
+    The next collection would otherwise walk through all that was just made, which takes as long as making it.
+    """
+    # What somebody else froze must stay frozen.
+    if gc.get_freeze_count() <= _FROZEN_BY_PYTHON:
+        gc.freeze()
+        gc.unfreeze()

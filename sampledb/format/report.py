@@ -21,6 +21,9 @@ from sampledb.format.xcfg import FunctionRow, parse_functions
 MAX_VALUES: Final = 1 << 24
 # Bytes of JSON: every Sample carries them; SMDA's take some hundred.
 MAX_STATISTICS: Final = 1 << 20
+# Of larger reports the text is not copied once more.
+_ONE_PASS_BYTES: Final = 64 * 1024 * 1024
+_XCFG: Final = b'"xcfg":'
 
 _T = TypeVar("_T")
 _Unsigned = Annotated[int, msgspec.Meta(ge=0)]
@@ -86,12 +89,17 @@ class _Header(msgspec.Struct):
     sha1: str | None = None
 
 
+class _Functions(msgspec.Struct):
+    xcfg: dict[str, Raw]
+
+
 class _Hash(msgspec.Struct):
     sha256: str
 
 
 _unparse = msgspec.json.Encoder().encode
 _parse_object = msgspec.json.Decoder(dict[str, Any]).decode
+_parse_xcfg = msgspec.json.Decoder(_Functions).decode
 _parse_sha256 = msgspec.json.Decoder(_Hash).decode
 _parse_header = msgspec.json.Decoder(_Header).decode
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]*")
@@ -106,16 +114,46 @@ def parse_report(content: bytes, overrides: dict[str, Any] | None = None) -> Rep
     Raises:
         InvalidInputError: The report is no JSON or breaks a rule; the error names the JSON path.
     """
-    members = strictjson.parse_members(strictjson.compact(content), "$")
-    functions = members.pop("xcfg", None)
-    if functions is None:
-        raise InvalidInputError.in_report("$.xcfg", "is missing")
+    data = strictjson.compact(content)
+    members, functions = _split_in_one_pass(data) or _split(data)
     header = _unparse(members)
     _refuse_excess(members, header)
     strictjson.refuse_duplicates(header, "$")
-    rows, frames = parse_functions(strictjson.parse_members(functions, "$.xcfg"))
+    rows, frames = parse_functions(functions)
     fields = _check_header(strictjson.parse_at("$", _parse_header, header), overrides or {}, rows)
     return Report(**fields, header=codec.encode(codec.JSON, header), functions=rows, frames=frames)
+
+
+def _split(data: bytes) -> tuple[dict[str, Raw], dict[str, Raw]]:
+    """Return the members of a report besides `xcfg`, and those of `xcfg`."""
+    members = strictjson.parse_members(data, "$")
+    functions = members.pop("xcfg", None)
+    if functions is None:
+        raise InvalidInputError.in_report("$.xcfg", "is missing")
+    return members, strictjson.parse_members(functions, "$.xcfg")
+
+
+def _split_in_one_pass(data: bytes) -> tuple[dict[str, Raw], dict[str, Raw]] | None:
+    """Return what `_split` does, without parsing `xcfg` twice; `None` where it is not certain to be the same."""
+    if len(data) > _ONE_PASS_BYTES:
+        return None
+    try:
+        functions = _parse_xcfg(data).xcfg
+    except (ValueError, RecursionError):
+        return None
+    # The functions, written again, are the same text: no key stands twice.
+    text = _XCFG + _unparse(functions)
+    begin = data.find(_XCFG)
+    if begin < 0 or not data.startswith(text, begin):
+        return None
+    before, after = data[:begin], data[begin + len(text) :]
+    rest = before[:-1] + after if before.endswith(b",") else before + after.removeprefix(b",")
+    try:
+        members = strictjson.parse_members(rest, "$")
+    except InvalidInputError:
+        return None
+    # If the text was that of another object, the functions are still there.
+    return None if "xcfg" in members else (members, functions)
 
 
 def _refuse_excess(members: Mapping[str, Raw], header: bytes) -> None:

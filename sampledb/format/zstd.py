@@ -8,10 +8,12 @@ if sys.version_info >= (3, 14):
         DecompressionParameter,
         ZstdCompressor,
         ZstdDecompressor,
+        ZstdDict,
         ZstdError,
         compress,
         decompress,
         get_frame_info,
+        train_dict,
         zstd_version,
     )
 else:
@@ -20,10 +22,12 @@ else:
         DecompressionParameter,
         ZstdCompressor,
         ZstdDecompressor,
+        ZstdDict,
         ZstdError,
         compress,
         decompress,
         get_frame_info,
+        train_dict,
         zstd_version,
     )
 
@@ -32,9 +36,11 @@ __all__ = [
     "DecompressionParameter",
     "ZstdCompressor",
     "ZstdDecompressor",
+    "ZstdDict",
     "ZstdError",
     "compress",
     "decompress",
     "get_frame_info",
+    "train_dict",
     "zstd_version",
 ]

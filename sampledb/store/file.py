@@ -30,6 +30,7 @@ from sampledb.store import forks, inspection, schema, sqlite
 from sampledb.store.sqlite import Connection, sqlite3
 
 _PRAGMAS: Final = (
+    f"PRAGMA page_size = {schema.PAGE_BYTES}",
     "PRAGMA foreign_keys = ON",
     # In WAL the same as FULL. With a rollback journal it also syncs the folder; without that, a power cut
     # can bring a deleted journal back, and so the state before the commit.

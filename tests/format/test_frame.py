@@ -1,5 +1,6 @@
 """Frames give back every function, and refuse everything else."""
 
+import gc
 import json
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from sampledb.format import smda
 from sampledb.format.decoder import count_functions, decode_frame
 from sampledb.format.encoder import encode_frame, split_into_frames
-from sampledb.format.frame import FUNCTIONS, JSON_BYTES, FrameError, Row
+from sampledb.format.frame import FUNCTIONS, JSON_BYTES, FrameError, Row, pause_garbage_collection
 from tests import strategies
 from tests.markers import every_platform
 from tests.strategies import function, instruction
@@ -45,7 +46,7 @@ def smda_function(offset: int = 4096, **changes: Any) -> dict[str, Any]:
         ],
     }
     made = function(offset, blocks, strongly_connected_components=[[offset], [offset + 2, offset + 4]], nesting_depth=1)
-    made.update(stringrefs={}, is_exported=True, architecture_metadata={}, inrefs=[1, offset, 2**64 - 1])
+    made.update(stringrefs={}, is_exported=True, architecture_metadata={}, inrefs=[1, offset, 2**63])
     made["blockrefs"] = {str(offset): [offset + 2, offset + 4], str(offset + 2): [offset + 4], str(offset + 4): []}
     made["outrefs"] = {str(offset + 4): [offset + 4], str(offset + 9): [0, 2**63]}
     made["apirefs"] = {str(offset + 4): "kernel32.dll!Sleep"}
@@ -93,7 +94,7 @@ def jump(operands: str, successors: list[int]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "operands", ["0x1004", "#0x1004", "x16, #0x1004", "0x1003", "0X1004", "0x01004", "0x", "", "0x5"]
+    "operands", ["-0x1", "0x1004", "#0x1004", "x16, #0x1004", "0x1003", "0X1004", "0x01004", "0x", "", "0x5"]
 )
 @pytest.mark.parametrize("successors", [[], [4100], [4099, 4100], [4100, 4099], [4100, 4100]])
 def test_jumps_come_back_however_their_targets_are_spelled(operands: str, successors: list[int]) -> None:
@@ -101,6 +102,16 @@ def test_jumps_come_back_however_their_targets_are_spelled(operands: str, succes
     content, rows, regular = framed(functions)
     assert regular == 1
     assert decode_frame(content, rows) == functions
+
+
+@pytest.mark.parametrize("operands", ["0x1004", "#0x1004", "-0x1004", "0x0x1004", "x0, 0x1004", "0x01004", "0x4"])
+@pytest.mark.parametrize("targets", [[], [4100], [4, 4100], [4097], [2**62], [2**64], [0, 1], [-4100]])
+def test_targets_of_references_come_back_however_they_are_spelled(operands: str, targets: list[int]) -> None:
+    functions = [smda_function(1), jump(operands, []) | {"outrefs": {"4097": targets, "4099": [4099, 4100]}}]
+    content, rows, regular = framed(functions)
+    assert regular == 2 - any(not 0 <= target < 2**64 for target in targets)
+    assert decode_frame(content, rows) == functions
+    assert decode_frame(content, rows[1:], 1) == functions[1:]
 
 
 def test_a_target_that_a_successor_names_is_not_stored() -> None:
@@ -123,13 +134,14 @@ ODD: dict[str, dict[str, Any]] = {
     "a key that is not where the block begins": smda_function(
         blocks={"4096": [instruction(4097)]}, blockrefs={"4096": []}
     ),
+    "addresses below 0": function(4096, {"-4": [instruction(-4)]}),
     "code of two lines": smda_function(blocks={"4096": [instruction(4096, "90\n9")]}, blockrefs={"4096": []}),
     "code of 128 bytes": smda_function(blocks={"4096": [instruction(4096, "90" * 128)]}, blockrefs={"4096": []}),
     "operands of two lines": smda_function(
         blocks={"4096": [instruction(4096, "90", "a", "b\nc")]}, blockrefs={"4096": []}
     ),
     "operands with NUL": smda_function(blocks={"4096": [instruction(4096, "90", "a", "\0")]}, blockrefs={"4096": []}),
-    "operands with a mark": smda_function(
+    "operands with a control character": smda_function(
         blocks={"4096": [instruction(4096, "90", "a", "\1")]}, blockrefs={"4096": []}
     ),
     "an instruction of five": smda_function(blocks={"4096": [[4096, "90", "a", "", 5]]}, blockrefs={"4096": []}),
@@ -139,6 +151,10 @@ ODD: dict[str, dict[str, Any]] = {
     "a reference spelled with a zero": smda_function(outrefs={"04100": [1]}),
     "a reference far away": smda_function(outrefs={"4100": [2**65]}),
     "a reference beyond": smda_function(inrefs=[-(2**64)]),
+    "a reference from no instruction": smda_function(outrefs={"4097": [1]}),
+    "a name used by no instruction": smda_function(apirefs={"4097": "a"}),
+    "a reference below nothing": smda_function(outrefs={"4100": [-(4100)]}),
+    "a component that is no block": function(4096, strongly_connected_components=[[4097]]),
     "a name of two lines": smda_function(apirefs={"4100": "a\nb"}),
     "apirefs that are a list": smda_function(apirefs={"4100": ["dll", "api"]}),
     "an integer that floats cannot hold": function(4096, tfidf=2**53 + 1),
@@ -163,17 +179,12 @@ def test_a_zero_with_a_sign_is_kept_whole() -> None:
     assert count_functions(content) == 2
 
 
-def test_more_mnemonics_than_a_byte_can_name_are_kept_whole() -> None:
-    functions = []
-    for offset in range(0, 3000, 1000):
-        names = [instruction(offset + step, "90", f"m{offset + step}") for step in range(100)]
-        functions.append(smda_function(offset, blocks={str(offset): names}, blockrefs={str(offset): []}))
-        for key in ("outrefs", "apirefs"):
-            functions[-1][key] = {}
-        functions[-1]["metadata"]["strongly_connected_components"] = []
-    content, rows, _ = framed(functions)
+def test_functions_too_far_apart_for_one_frame_are_kept_whole() -> None:
+    functions = [function(2**63 + 8192), function(4096)]
+    content, rows, regular = framed(functions)
     assert decode_frame(content, rows) == functions
-    assert framed(functions[:2])[2] == 2
+    assert regular == 0
+    assert framed(functions[::-1])[2] == 2
 
 
 @pytest.mark.parametrize("key", ["stringrefs", "is_exported", "architecture_metadata"])
@@ -245,3 +256,30 @@ def test_frames_take_all_functions_in_order_and_stay_small(sizes: list[int]) -> 
     for start, end in ranges:
         assert 1 <= end - start <= FUNCTIONS
         assert end - start == 1 or sum(sizes[start:end]) <= JSON_BYTES
+
+
+def test_the_collector_runs_on_after_a_pause_and_keeps_what_is_frozen() -> None:
+    made: list[list[int]] = []
+    with pause_garbage_collection():
+        assert not gc.isenabled()
+        made.append([])
+    assert gc.isenabled()
+    assert any(each is made[0] for each in gc.get_objects(generation=2))
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        with pause_garbage_collection():
+            pass
+        assert gc.get_freeze_count() == frozen
+    finally:
+        gc.unfreeze()
+
+
+def test_a_collector_that_is_off_stays_off() -> None:
+    gc.disable()
+    try:
+        with pause_garbage_collection():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

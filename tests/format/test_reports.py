@@ -379,3 +379,14 @@ def test_a_function_of_too_many_bytes_is_refused(memory: SampleDB) -> None:
     with pytest.raises(InvalidInputError, match="longer") as raised:
         memory.add_sample(report(huge))
     assert raised.value.details["path"] == "$.xcfg.16"
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("key", ["before", 'a"xcfg', "xcfg\\", "xcfg"])
+def test_functions_are_told_from_what_looks_like_them(memory: SampleDB, key: str, last: bool) -> None:
+    """Another object of the same text, under the same key further inside, or under one that ends like it."""
+    given = report(function(4096), seed=f"{key} {last}")
+    xcfg = given.pop("xcfg")
+    alike = {key: xcfg} if key != "xcfg" else {"inside": {"xcfg": xcfg}}
+    given = {**alike, "xcfg": xcfg, **given} if last else {"xcfg": xcfg, **given, **alike}
+    assert memory.get_report(memory.add_sample(given).sample_id) == given

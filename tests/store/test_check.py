@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import sampledb
+from sampledb.store.schema import PAGE_BYTES
 from tests.markers import mostly_slow
 from tests.raw import raw
 from tests.strategies import function, report
@@ -202,7 +203,7 @@ def test_a_damaged_page_does_not_end_the_check(copy: Path) -> None:
     (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'disassembly'").fetchone()
     connection.close()
     content = bytearray(copy.read_bytes())
-    content[(root - 1) * 4096 : root * 4096] = b"\xff" * 4096
+    content[(root - 1) * PAGE_BYTES : root * PAGE_BYTES] = b"\xff" * PAGE_BYTES
     copy.write_bytes(content)
     with sampledb.open(copy, readonly=True) as db:
         problems = db.check(deep=True)

@@ -184,9 +184,9 @@ def test_an_empty_blob_is_damage(path: Path, statement: str) -> None:
 
 
 def test_a_frame_that_unfolds_to_millions_of_lists_is_damage(path: Path) -> None:
-    # As MessagePack: 20 fields, the fourth of them 60 million empty lists, in a blob of a few kilobytes.
+    # As MessagePack: 25 fields, the fifth of them 60 million empty lists, in a blob of a few kilobytes.
     lists = b"\xdd" + (60_000_000).to_bytes(4, "big") + b"\x90" * 60_000_000
-    blob = codec.encode(codec.FRAME, b"\xdc\x00\x14\x00\x80\x90" + lists)
+    blob = codec.encode(codec.FRAME, b"\xdc\x00\x19\x00\x80\x90\xa0" + lists)
     assert len(blob) < 10_000
     with raw(path) as connection:
         connection.execute("UPDATE disassembly SET frame = ?, checksum = ?", (blob, codec.checksum(blob)))

@@ -8,6 +8,7 @@ import pytest
 
 import sampledb
 from sampledb import InvalidInputError, NotASampleDBError, SampleDB, SampleDBError
+from sampledb.store.schema import PAGE_BYTES
 from tests.markers import mostly_slow
 from tests.raw import raw
 from tests.store.test_check import FAULTS
@@ -139,9 +140,9 @@ def test_a_job_without_its_binary_is_lost(damaged: Path) -> None:
 def test_broken_pages_cost_only_what_is_on_them(damaged: Path, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311
     content = bytearray(damaged.read_bytes())
-    pages = len(content) // 4096
+    pages = len(content) // PAGE_BYTES
     for page in chance.sample(range(20, pages), 3):
-        content[page * 4096 : page * 4096 + 4096] = chance.randbytes(4096)
+        content[page * PAGE_BYTES : (page + 1) * PAGE_BYTES] = chance.randbytes(PAGE_BYTES)
     damaged.write_bytes(content)
     db, lost = salvaged(damaged)
     with db:

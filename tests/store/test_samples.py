@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import sampledb
 from sampledb import ConflictError, InvalidInputError, NotFoundError, Outcome, SampleDB
+from sampledb.store.schema import PAGE_BYTES
 from tests import strategies
 from tests.strategies import function, report
 
@@ -202,7 +203,7 @@ def test_stats_count_what_is_there(nine: SampleDB) -> None:
     assert (stats.num_samples, stats.num_analyzed, stats.num_media, stats.num_functions) == (11, 10, 1, 2)
     assert (stats.num_families, stats.num_tags) == (3, 5)
     assert stats.disassembly_bytes > 0
-    assert stats.file_bytes % 4096 == 0
+    assert stats.file_bytes % PAGE_BYTES == 0
 
 
 @given(st.lists(strategies.digests, unique=True, max_size=6), st.data())

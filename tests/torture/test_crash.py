@@ -11,6 +11,7 @@ import pytest
 
 import sampledb
 from sampledb.store import sqlite
+from sampledb.store.schema import PAGE_BYTES
 from tests.markers import mostly_slow
 from tests.strategies import function, report
 
@@ -69,7 +70,7 @@ def test_a_disk_that_is_full_changes_nothing(tmp_path: Path) -> None:
         before = db.get_sample(1), db.stats()
         with db._connections.reading() as connection:
             # SQLite's own way to say that the disk is full.
-            connection.execute(f"PRAGMA max_page_count = {before[1].file_bytes // 4096 + 1}")
+            connection.execute(f"PRAGMA max_page_count = {before[1].file_bytes // PAGE_BYTES + 1}")
         with pytest.raises(sampledb.StorageError, match="full") as raised:
             db.add_sample(report(*(function(16 * each) for each in range(2000)), seed="b"))
         assert raised.value.details["path"] == db.path
@@ -85,7 +86,7 @@ def test_a_connection_that_failed_is_not_used_again(tmp_path: Path) -> None:
     with sampledb.open(tmp_path / "full.sampledb") as db:
         db.add_sample(report(function(1)))
         with db._connections.reading() as connection:
-            connection.execute(f"PRAGMA max_page_count = {db.stats().file_bytes // 4096 + 1}")
+            connection.execute(f"PRAGMA max_page_count = {db.stats().file_bytes // PAGE_BYTES + 1}")
         with pytest.raises(sampledb.StorageError, match="full"):
             db.add_sample(large)
         assert db.add_sample(large).num_functions == 2000

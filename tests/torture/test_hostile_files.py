@@ -523,30 +523,64 @@ def test_a_blob_that_says_it_unfolds_to_gigabytes(attacked: Attacked, own: Path,
 
 
 _FULL = codec.MAX_BYTES[codec.FRAME] - 4096
+
+
+def _instructions(count: int, **columns: object) -> dict[str, object]:
+    """Columns of a function whose only block has this many instructions without a text."""
+    return {"num_instructions": [count], "lines": "\n" * (3 * count - 1), **columns}
+
+
+def _references(count: int) -> dict[str, object]:
+    """Columns of a function whose instructions each refer to an address and to a name."""
+    outrefs = {"num_outrefs": [count], "outref_places": [0] + [1] * (count - 1), "outref_targets": [1] * count}
+    apirefs = {"num_apirefs": [count], "apiref_places": [0] + [1] * (count - 1), "apiref_names": "\n" * (count - 1)}
+    return _instructions(count, **outrefs, **apirefs)
+
+
+def _blocks(count: int) -> dict[str, object]:
+    empty = {"gaps": [0] * count, "num_successors": [0] * count, "targets": bytes(count)}
+    return _instructions(count, **empty) | {"num_blocks": [count], "num_instructions": [1] * count}
+
+
 #: Columns as long as a frame may be; a few kilobytes in the file, gigabytes here, so each is made when its turn comes.
 UNFOLDING: dict[str, Callable[[], dict[str, object]]] = {
-    "lines of code": lambda: {"codes": "\n" * _FULL},
-    "references": lambda: {"inrefs": [[1] * (_FULL // 2)]},
-    "blocks": lambda: {"num_instructions": [[0] * (_FULL // 8)]},
-    "targets": lambda: {"outref_targets": [[[]] * (_FULL // 8)]},
-    "instructions": lambda: {
-        "num_instructions": [[_FULL // 3]],
-        "gaps": [[0]],
-        "codes": "\n" * (_FULL // 3 - 1),
-        "operands": "\n" * (_FULL // 3 - 1),
-        "mnemonic_of": bytes(_FULL // 3),
-        "mnemonics": [""],
+    "lines of nothing": lambda: {"lines": "\n" * _FULL},
+    "lines of two letters": lambda: {"lines": "ab\n" * (_FULL // 3)},
+    "lines of a letter that takes two bytes": lambda: {"lines": "\u0101\n" * (_FULL // 3)},
+    "callers": lambda: {"inrefs": [1] * (_FULL // 2), "num_inrefs": [_FULL // 2]},
+    "large numbers": lambda: {"inrefs": [1 << 15] * (_FULL // 3), "num_inrefs": [_FULL // 3]},
+    "more than JSON can say": lambda: {"inrefs": [1] * (_FULL - 4096), "num_inrefs": [_FULL - 4096]},
+    "targets of one reference": lambda: {
+        "num_outrefs": [1],
+        "outref_places": [0],
+        "outref_sizes": [_FULL // 2 - 99],
+        "outref_targets": [1] * (_FULL // 2 - 99),
     },
+    "targets that were never stored": lambda: {"num_outrefs": [1], "outref_places": [0], "outref_sizes": [2**40]},
+    "components": lambda: {"num_components": [_FULL // 5 - 99], "components": [0] * (_FULL // 5 - 99)},
+    "components of nothing": lambda: {
+        "num_components": [_FULL // 3 - 99], "component_sizes": [0] * (_FULL // 3 - 99), "components": []
+    },
+    "successors": lambda: {"num_successors": [_FULL // 2 - 99], "successors": [0] * (_FULL // 2 - 99)},
+    "blocks": lambda: _blocks(_FULL // 26),
+    "instructions": lambda: _instructions(_FULL // 12 - 99),
+    "references": lambda: _references(_FULL // 28),
+    "a huge address": lambda: _instructions(
+        1, lines="90\ncall\n0x" + "1" * (_FULL // 2),
+        num_outrefs=[1], outref_places=[0], outref_sizes=[9999], outref_targets=[0] * 9999,
+    ),
     "a function kept whole": lambda: {
         "odd": {0: b'{"offset":4096,"blocks":{"4096":[' + b"{}," * (_FULL // 3) + b"{}]}}"}
     },
-    "names by the million": lambda: {"mnemonics": [""] * _FULL},
+    "names by the million": lambda: {"apiref_names": "\n" * _FULL, "num_apirefs": [1], "apiref_places": [0]},
     "odd functions by the million": lambda: {"odd": dict.fromkeys(range(_FULL // 8), b"")},
     "absent keys by the million": lambda: {"absent": [""] * _FULL},
-}
+    "functions by the million": lambda: {"num_blocks": [0] * (_FULL // 2)},
+}  # fmt: skip
+UNFOLDING_AT_ONCE = {"targets that were never stored", "more than JSON can say", "a huge address"}
 
 
-@pytest.mark.parametrize("unfolding", mostly_slow(UNFOLDING, {"blocks"}))
+@pytest.mark.parametrize("unfolding", mostly_slow(UNFOLDING, UNFOLDING_AT_ONCE))
 def test_a_frame_that_unfolds_has_a_bound(attacked: Attacked, path: Path, unfolding: str) -> None:
     names = frames.Frame.__struct_fields__
     columns = dict(zip(names, msgspec.msgpack.decode(_frame_of(path)), strict=True)) | UNFOLDING[unfolding]()

@@ -15,6 +15,7 @@ from sampledb.format import codec
 from sampledb.format.codec import MASK
 from sampledb.format.decoder import count_functions, decode_frame
 from sampledb.format.frame import FrameError, Row, pause_garbage_collection
+from sampledb.format.listing import Listing
 from sampledb.format.smda import block_range
 from sampledb.format.xcfg import FunctionRow, derive_row
 from sampledb.model import Function, Problem
@@ -120,6 +121,20 @@ def _contains(function: Function, address: int) -> bool:
         return any(start <= address < end for start, end in ranges)
     except (TypeError, ValueError, LookupError) as error:
         raise _corrupt_error(f"the blocks are not SMDA's: {error}", function.function_id) from error
+
+
+def iter_listings(connection: Connection, first: int, last: int) -> Iterator[tuple[int, Listing]]:
+    """Yield the text of each frame that holds functions from `first` to `last`, with the id of its first function.
+
+    The outermost frames may hold functions before and after those.
+    """
+    for start, checksum, frame in connection.execute(_FRAMES, (first, last)):
+        content = _read_content(start, checksum, frame)
+        try:
+            listing = Listing(content)
+        except (FrameError, MemoryError) as error:
+            raise _corrupt_error(str(error) or "the frame takes all memory", start) from error
+        yield start, listing
 
 
 def count_bytes(connection: Connection) -> int:
