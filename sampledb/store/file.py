@@ -54,12 +54,8 @@ def open_file(path: str, *, readonly: bool, timeout: float) -> OpenedFile:
         return OpenedFile(_open(path, readonly=readonly, timeout=timeout), None, is_immutable=False)
     real = find_real_path(path)
     _look_beside(real, readonly=readonly)
-    known = Identity.of(real) if Path(real).exists() else None
     try:
-        connection = _open(real, readonly=readonly, timeout=timeout)
-        identity = known or Identity.of(real)
-        identity.require()
-        return OpenedFile(connection, identity, is_immutable=False)
+        return _open_known(real, readonly=readonly, timeout=timeout)
     except sqlite3.OperationalError as error:
         if not readonly or not sqlite.may_be_read_only(error):
             raise
@@ -68,8 +64,7 @@ def open_file(path: str, *, readonly: bool, timeout: float) -> OpenedFile:
             raise ReadOnlyError.of(path, reason) from error
         if not _must_be_immutable(real):
             raise
-        connection = _open(real, readonly=readonly, timeout=timeout, immutable=True)
-        return OpenedFile(connection, Identity.of(real), is_immutable=True)
+        return _open_known(real, readonly=readonly, timeout=timeout, immutable=True)
 
 
 def _look_beside(path: str, *, readonly: bool) -> None:
@@ -139,6 +134,19 @@ def describe_file(connection: Connection) -> dict[str, Any]:
         "journal_mode": pragma("journal_mode"),
         "sqlite_version": sqlite.VERSION,
     }
+
+
+def _open_known(path: str, *, readonly: bool, timeout: float, immutable: bool = False) -> OpenedFile:
+    """Open a file, unless another one takes its name meanwhile."""
+    known = Identity.of(path) if os.path.lexists(path) else None
+    connection = _open(path, readonly=readonly, timeout=timeout, immutable=immutable)
+    try:
+        identity = known or Identity.of(path)
+        identity.require()
+    except BaseException:
+        connection.close()
+        raise
+    return OpenedFile(connection, identity, is_immutable=immutable)
 
 
 def _open(path: str, *, readonly: bool, timeout: float, immutable: bool = False) -> Connection:
