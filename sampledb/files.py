@@ -45,9 +45,12 @@ class Identity(NamedTuple):
 
     @classmethod
     def of(cls, path: str) -> "Identity":
-        """Return the identity of the file at `path`, or raise OSError if there is none."""
+        """Return the identity of the file at `path`, or raise StorageError if there is none."""
         real = os.path.realpath(path)
-        found = os.stat(real)
+        try:
+            found = os.stat(real)
+        except OSError as error:
+            raise StorageError.in_file(path, error.strerror or str(error)) from error
         return cls(real, found.st_dev, found.st_ino)
 
     def is_same_file(self, other: "Identity") -> bool:
@@ -58,7 +61,7 @@ class Identity(NamedTuple):
         """Return whether another file has the path now."""
         try:
             return not self.is_same_file(Identity.of(self.path))
-        except OSError:
+        except StorageError:
             return False
 
     def require(self, *, writable: bool = False) -> None:

@@ -86,12 +86,8 @@ def _is_in_use(path: str) -> bool:
 
 
 def _open_real(real: str, *, readonly: bool, timeout: float) -> OpenedFile:
-    known = Identity.of(real) if Path(real).exists() else None
     try:
-        connection = _open(real, readonly=readonly, timeout=timeout)
-        identity = known or Identity.of(real)
-        identity.require()
-        return OpenedFile(connection, identity, is_immutable=False)
+        return _open_known(real, readonly=readonly, timeout=timeout)
     except sqlite3.OperationalError as error:
         if sqlite.result_code(error) in sqlite.BUSY and not _is_in_use(real) and not has_locks(real):
             reason = "its file system has no locks, without which processes would damage it; copy it to a local disk"
@@ -103,8 +99,7 @@ def _open_real(real: str, *, readonly: bool, timeout: float) -> OpenedFile:
             raise ReadOnlyError.of(real, reason) from error
         if not _must_be_immutable(real):
             raise
-        connection = _open(real, readonly=readonly, timeout=timeout, immutable=True)
-        return OpenedFile(connection, Identity.of(real), is_immutable=True)
+        return _open_known(real, readonly=readonly, timeout=timeout, immutable=True)
 
 
 def _look_beside(path: str, *, readonly: bool) -> None:
@@ -174,6 +169,19 @@ def describe_file(connection: Connection) -> dict[str, Any]:
         "journal_mode": pragma("journal_mode"),
         "sqlite_version": sqlite.VERSION,
     }
+
+
+def _open_known(path: str, *, readonly: bool, timeout: float, immutable: bool = False) -> OpenedFile:
+    """Open a file, unless another one takes its name meanwhile."""
+    known = Identity.of(path) if os.path.lexists(path) else None
+    connection = _open(path, readonly=readonly, timeout=timeout, immutable=immutable)
+    try:
+        identity = known or Identity.of(path)
+        identity.require()
+    except BaseException:
+        connection.close()
+        raise
+    return OpenedFile(connection, identity, is_immutable=immutable)
 
 
 def _open(path: str, *, readonly: bool, timeout: float, immutable: bool = False) -> Connection:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Final, Protocol
 
+from sampledb.errors import StorageError
 from sampledb.files import Identity
 
 
@@ -62,7 +63,7 @@ def is_open(path: str) -> bool:
     """Return whether this process has an open pool for the file at `path`, perhaps by another name of the file."""
     try:
         identity = Identity.of(path)
-    except OSError:
+    except StorageError:
         return False
     return any(pool.identity and pool.identity.is_same_file(identity) for pool in _find_pools())
 
