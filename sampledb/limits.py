@@ -193,6 +193,11 @@ def u64(field: str, value: object) -> int:
     return _integer(field, value, "an integer from 0 to 2**64 - 1", lowest=0, highest=MAX_U64)
 
 
+def constant(field: str, value: object) -> int:
+    """Return an integer of 64 bits, signed or unsigned, as the unsigned one of the same bits."""
+    return _integer(field, value, "an integer from -2**63 to 2**64 - 1", lowest=-MAX_ID - 1, highest=MAX_U64) & MAX_U64
+
+
 def seconds(field: str, value: object) -> float:
     """Return seconds to wait, from 0 to a day."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 24 * 60 * 60:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, Literal, NewType, TypeAlias, TypeVar
 
 import msgspec
 
-from sampledb.errors import SampleDBError
+from sampledb.errors import InvalidInputError, SampleDBError
 
 SampleId = NewType("SampleId", int)
 FunctionId = NewType("FunctionId", int)
@@ -135,6 +135,22 @@ class Sample(Record, frozen=True):
     added_at: datetime
 
 
+class Instruction(Record, frozen=True):
+    """One instruction of a function.
+
+    Attributes:
+        address: Unsigned 64-bit.
+        code: Its bytes, as hex digits.
+        mnemonic: As SMDA's disassembler, mostly Capstone, prints it, as are the operands.
+        operands: `""` when there are none.
+    """
+
+    address: int
+    code: str
+    mnemonic: str
+    operands: str
+
+
 class Function(Record, frozen=True):
     """One function of a sample.
 
@@ -164,6 +180,19 @@ class Function(Record, frozen=True):
     binweight: float
     pic_hash: int | None
     disassembly: dict[str, Any] | None = None
+
+    @property
+    def instructions(self) -> RecordList[Instruction]:
+        """Return the instructions, block after block in the order of SMDA's report.
+
+        Raises:
+            InvalidInputError: The function came without its disassembly.
+        """
+        if self.disassembly is None:
+            message = "The function came without its disassembly; get_function() and disassembly=True give it."
+            raise InvalidInputError(message, {"field": "disassembly", "rule": "SMDA's function dict", "value": "None"})
+        blocks = self.disassembly["blocks"].values()
+        return RecordList([Instruction(*instruction[:4]) for block in blocks for instruction in block])
 
     def to_dot(self) -> str:
         """Return the control-flow graph as text for Graphviz, with at most its first 200 blocks.
@@ -195,7 +224,7 @@ class Function(Record, frozen=True):
         return head if self.disassembly is None else head + render_disassembly(self.disassembly)
 
 
-HitField: TypeAlias = Literal["name", "family", "version", "component", "tag", "notes", "function"]
+HitField: TypeAlias = Literal["name", "family", "version", "component", "tag", "notes", "function", "api", "string"]
 
 
 class Hit(Record, frozen=True):
@@ -204,7 +233,8 @@ class Hit(Record, frozen=True):
     Attributes:
         sample_id: The sample, or the sample of the function.
         function_id: The function; `None` for a sample.
-        field: The field that matches: `name`, `family`, `version`, `component`, `tag`, `notes`, or `function`.
+        field: The field that matches: `name`, `family`, `version`, `component`, `tag`, `notes`; `function` for its
+            name; `api` or `string` for what it refers to, of which `function_id` is the first function that does.
         text: The whole content of this field.
         sample: The sample's name.
         offset: Of the function, unsigned 64-bit; `None` for a sample.
@@ -218,6 +248,30 @@ class Hit(Record, frozen=True):
     sample: str
     offset: int | None
     score: float
+
+
+class FunctionHit(Record, frozen=True):
+    """A function that `find_functions()` found.
+
+    Attributes:
+        sample_id: The sample it was found in.
+        function_id: The function.
+        offset: Address of its entry, unsigned 64-bit.
+        name: SMDA's `function_name`, `""` when there is no symbol.
+        num_instructions: Instructions in all blocks.
+        address: Of the first match of the last condition that was given, in the order of `api`, `string`, `constant`,
+            `mnemonics`, `code`, `text`; `None` if there was none of these, or if the report has no address.
+        match: What matched there: the API, the string, the instruction or run of instructions, or the bytes; the name
+            or the hash of the function if only these were asked for.
+    """
+
+    sample_id: SampleId
+    function_id: FunctionId
+    offset: int
+    name: str
+    num_instructions: int
+    address: int | None
+    match: str
 
 
 class Stats(Record, frozen=True):

@@ -8,11 +8,12 @@ from sampledb import limits
 from sampledb.database.handle import Handle
 from sampledb.database.paging import require_growth
 from sampledb.errors import InvalidInputError
+from sampledb.format import codec
 from sampledb.model import Problem, Stats
 from sampledb.store.care.check import find_problems
 from sampledb.store.file import describe_file
 from sampledb.store.query import run_query
-from sampledb.store.tables import functions, reports, samples, search
+from sampledb.store.tables import functions, reports, samples, trigrams
 
 
 class File(Handle):
@@ -31,7 +32,8 @@ class File(Handle):
         """Run one read-only SQL statement and return its rows as dicts by column name.
 
         The statement can read this file and nothing else. `sampledb schema FILE` describes the tables. Addresses and
-        hashes are signed 64-bit integers; `printf('0x%x', "offset")` shows them unsigned. If two columns have one
+        hashes are signed 64-bit integers; `printf('0x%x', "offset")` shows them unsigned, and as parameters unsigned
+        ones are bound as the signed ones of the same bits. If two columns have one
         name, the second is called `name:1`. There is no time limit; Ctrl-C ends the call.
 
         Raises:
@@ -42,7 +44,11 @@ class File(Handle):
         if not isinstance(params, Iterable):
             raise InvalidInputError.of("params", "a sequence or a mapping", params)
         # Before a connection is taken: making them may run code of the caller's.
-        bound = dict(params) if isinstance(params, Mapping) else tuple(params)
+        bound = (
+            {name: _bind(value) for name, value in params.items()}
+            if isinstance(params, Mapping)
+            else tuple(map(_bind, params))
+        )
         columns, rows = run_query(self._connections, sql, bound)
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
@@ -87,7 +93,7 @@ class File(Handle):
         Takes about half a millisecond for each function that was not compacted before, and free disk space of twice
         the size of the file. Other handles can read and write between its steps.
         """
-        for compact in (functions.compact, reports.compact, search.compact):
+        for compact in (functions.compact, reports.compact, trigrams.compact):
             after: int | None = 0
             while after is not None:
                 with self._connections.writing() as connection:
@@ -95,3 +101,9 @@ class File(Handle):
                     require_growth(before, after)
         with self._connections.maintaining() as connection:
             connection.execute("VACUUM")
+
+
+def _bind(value: object) -> object:
+    """Return a parameter as SQLite takes it: integers as they lie in the file."""
+    is_unsigned = isinstance(value, int) and limits.MAX_ID < value <= limits.MAX_U64
+    return codec.signed(int(value)) if is_unsigned else value  # type: ignore[call-overload]

@@ -8,7 +8,7 @@ from sampledb.database.handle import Handle
 from sampledb.database.paging import paged, require_growth, window
 from sampledb.errors import NotFoundError
 from sampledb.model import Function, RecordDict, RecordList
-from sampledb.store.tables import functions, samples
+from sampledb.store.tables import addresses, functions, samples
 
 # What iter_functions holds at a time, and no lock between two pages.
 _PAGE: Final = 500
@@ -87,7 +87,7 @@ class Functions(Handle):
         number = limits.address("address", address)
         with self._connections.snapshot() as connection:
             ids = samples.locate(connection, sample_id).function_ids
-            found = functions.find_containing(connection, *ids, number)
+            found = addresses.find_containing(connection, *ids, number)
         if found is None:
             raise NotFoundError.of("function", f"0x{number:x}")
         return found

@@ -14,7 +14,7 @@ from sampledb.format.report import join_report, parse_report
 from sampledb.intake import media
 from sampledb.intake.source import read_source
 from sampledb.model import Outcome, Progress, RecordDict, Sample
-from sampledb.store.tables import functions, jobs, samples
+from sampledb.store.tables import functions, jobs, references, samples
 from sampledb.store.tables import reports as storing
 
 # What iter_samples holds at a time, and no lock between two pages.
@@ -310,6 +310,7 @@ class Samples(Handle):
                 stored = samples.locate(connection, sample_id)
             except NotFoundError:
                 return False
+            references.delete(connection, stored.sample_id)
             functions.delete(connection, *stored.function_ids)
             jobs.delete_binary(connection, stored.sample_id)
             samples.delete(connection, stored.sample_id)

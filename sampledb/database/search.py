@@ -12,9 +12,10 @@ class Search(Handle):
     def search(self, text: str, *, limit: int = 50) -> RecordList[Hit]:
         """Return samples and functions whose texts contain every word of `text`, best first.
 
-        Searches the names, families, versions, components, tags and notes of samples, and the names of functions
-        (their first 1,000 characters). A word may be part of a longer one: `crypt` finds `aes_encrypt_block`. ASCII
-        capitals are ignored, and no character has a special meaning.
+        Searches the names, families, versions, components, tags and notes of samples, the names of functions (their
+        first 1,000 characters), and the APIs and strings that functions refer to, each of which is one hit. A word may
+        be part of a longer one: `crypt` finds `aes_encrypt_block`. ASCII capitals are ignored, and no character has a
+        special meaning.
 
         Args:
             text: At most 1,000 characters and 50 different words. Words of one or two characters take longer, because

@@ -15,6 +15,7 @@ from msgspec import Raw
 from sampledb import limits
 from sampledb.errors import CorruptFileError, InvalidInputError
 from sampledb.format import codec, strictjson
+from sampledb.format.references import References
 from sampledb.format.xcfg import FunctionRow, parse_functions
 
 # In a header; SMDA writes some hundred.
@@ -36,6 +37,7 @@ class Report(msgspec.Struct, frozen=True):
         header: The blob of the report's JSON without its `xcfg`.
         functions: Rows for the table `functions`, in unsigned offset order.
         frames: Each frame of disassembly with the position of its first function in `functions`.
+        references: The APIs and strings that functions refer to.
     """
 
     sha256: str
@@ -56,6 +58,7 @@ class Report(msgspec.Struct, frozen=True):
     header: bytes
     functions: list[FunctionRow]
     frames: list[tuple[int, bytes]]
+    references: References
 
 
 class _Metadata(msgspec.Struct):
@@ -119,9 +122,10 @@ def parse_report(content: bytes, overrides: dict[str, Any] | None = None) -> Rep
     header = _unparse(members)
     _refuse_excess(members, header)
     strictjson.refuse_duplicates(header, "$")
-    rows, frames = parse_functions(functions)
+    rows, frames, references = parse_functions(functions)
     fields = _check_header(strictjson.parse_at("$", _parse_header, header), overrides or {}, rows)
-    return Report(**fields, header=codec.encode(codec.JSON, header), functions=rows, frames=frames)
+    blob = codec.encode(codec.JSON, header)
+    return Report(**fields, header=blob, functions=rows, frames=frames, references=references)
 
 
 def _split(data: bytes) -> tuple[dict[str, Raw], dict[str, Raw]]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -14,6 +14,7 @@ from sampledb import limits
 from sampledb.errors import InvalidInputError
 from sampledb.format import codec, encoder, smda, strictjson
 from sampledb.format.frame import pause_garbage_collection
+from sampledb.format.references import References
 
 # As JSON; columns of it are shorter, and kept whole it leaves room for the rest of its frame.
 MAX_FUNCTION_BYTES: Final = codec.MAX_BYTES[codec.FRAME] - 1024
@@ -39,22 +40,36 @@ class FunctionRow(msgspec.Struct, frozen=True, array_like=True):
     bytes_after: int
 
 
-def parse_functions(xcfg: dict[str, Raw]) -> tuple[list[FunctionRow], list[tuple[int, bytes]]]:
-    """Return the rows of the functions, and their frames, each with the position of its first function.
+class Functions(NamedTuple):
+    """The functions of a report, in unsigned offset order.
 
-    Both are in unsigned offset order.
+    Attributes:
+        rows: A row for each.
+        frames: Each frame with the position of its first function.
+        references: What they refer to.
     """
+
+    rows: list[FunctionRow]
+    frames: list[tuple[int, bytes]]
+    references: References
+
+
+def parse_functions(xcfg: dict[str, Raw]) -> Functions:
+    """Return the functions of a report, checked."""
     offsets = sorted((_parse_address(key, "$.xcfg"), key) for key in xcfg)
     ranges = list(encoder.split_into_frames(len(memoryview(xcfg[key])) for _, key in offsets))
     rows: list[FunctionRow] = []
     contents = []
+    references = References()
     with pause_garbage_collection():
         for start, end in ranges:
-            frame_rows, content = _parse_frame([(offset, key, bytes(xcfg[key])) for offset, key in offsets[start:end]])
+            functions = [(offset, key, bytes(xcfg[key])) for offset, key in offsets[start:end]]
+            frame_rows, content = _parse_frame(functions, references, start)
             rows += frame_rows
             contents.append(content)
     blobs = codec.encode_many(codec.FRAME, contents)
-    return rows, [(start, blob) for (start, _), blob in zip(ranges, blobs, strict=True)]
+    frames = [(start, blob) for (start, _), blob in zip(ranges, blobs, strict=True)]
+    return Functions(rows, frames, references)
 
 
 def derive_row(offset: int, function: dict[str, Any]) -> FunctionRow:
@@ -66,8 +81,13 @@ def derive_row(offset: int, function: dict[str, Any]) -> FunctionRow:
     return _check_function(offset, strictjson.parse_at("$", _convert_function, function), "$")
 
 
-def _parse_frame(functions: Sequence[tuple[int, str, bytes]]) -> tuple[list[FunctionRow], bytes]:
-    """Return the rows and the frame of functions, given the offset, key and JSON of each."""
+def _parse_frame(
+    functions: Sequence[tuple[int, str, bytes]], references: References, start: int
+) -> tuple[list[FunctionRow], bytes]:
+    """Return the rows and the frame of functions, given the offset, key and JSON of each.
+
+    What they refer to is added to `references`, under positions from `start` on.
+    """
     jsons = [json for *_, json in functions]
     # A longer one has a frame of its own.
     if len(jsons[0]) > MAX_FUNCTION_BYTES:
@@ -78,6 +98,8 @@ def _parse_frame(functions: Sequence[tuple[int, str, bytes]]) -> tuple[list[Func
         _regular_row(offset, function, shape) or _parse_row(offset, json, f"$.xcfg.{key}")
         for (offset, key, json), function, shape in zip(functions, parsed, shapes, strict=True)
     ]
+    for position, (function, text) in enumerate(zip(parsed, jsons, strict=True), start):
+        references.add_function(position, function, text)
     return rows, content
 
 

@@ -5,9 +5,10 @@ SQLite keeps the text of each CREATE statement, comments and all, so every file 
 
 History of `user_version`:
 
-4.  Samples, tags, reports, functions, disassembly; jobs and binaries; full-text search; two views.
+5.  Samples, tags, reports, functions, disassembly, the APIs and strings that functions refer to; jobs and binaries;
+    full-text search; views.
 
-Formats 1 to 3 were written before the first release and cannot be read. Never change a released format: raise
+Formats 1 to 4 were written before the first release and cannot be read. Never change a released format: raise
 FORMAT_VERSION, change the statements, and add to UPGRADES the step that makes the same of an older file.
 """
 
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
 # "smpl" as a big-endian integer: what `file` and PRAGMA application_id show.
 APPLICATION_ID: Final = 0x736D706C
-FORMAT_VERSION: Final = 4
+FORMAT_VERSION: Final = 5
 # The oldest format that can be upgraded.
-OLDEST_FORMAT: Final = 4
+OLDEST_FORMAT: Final = 5
 
 # Of new files. A frame rarely fills its last page: with 4096 bytes a file is 3 % larger.
 PAGE_BYTES: Final = 2048
@@ -129,6 +130,60 @@ CREATE VIEW function_list AS
            printf('0x%016x', pic_hash) AS pic_hash
     FROM functions JOIN samples USING (sample_id)"""
 
+_APIS: Final = """
+CREATE TABLE apis (
+    -- The APIs that functions refer to, each once.
+    api_id INTEGER PRIMARY KEY,
+    hash   INTEGER NOT NULL,  -- the first 4 bytes of the name's BLAKE2b: an index of names would hold them twice
+    api    TEXT    NOT NULL   -- as SMDA names it, its library before a '!': 'kernel32.dll!CreateFileA'
+) STRICT"""
+
+_API_REFERENCES: Final = """
+CREATE TABLE api_references (
+    -- The functions of each sample that refer to an API; function_apis shows them one by one.
+    api_id    INTEGER NOT NULL REFERENCES apis (api_id),
+    sample_id INTEGER NOT NULL REFERENCES samples (sample_id) ON DELETE CASCADE,
+    functions TEXT    NOT NULL,  -- a JSON array of positions, ascending: function_id - first_function_id
+    PRIMARY KEY (api_id, sample_id)
+) STRICT, WITHOUT ROWID"""
+
+_STRINGS: Final = """
+CREATE TABLE strings (
+    -- The strings that functions refer to, each once; like apis.
+    string_id INTEGER PRIMARY KEY,
+    hash      INTEGER NOT NULL,
+    string    TEXT    NOT NULL  -- the first 65,536 characters
+) STRICT"""
+
+_STRING_REFERENCES: Final = """
+CREATE TABLE string_references (
+    -- The functions of each sample that refer to a string; like api_references.
+    string_id INTEGER NOT NULL REFERENCES strings (string_id),
+    sample_id INTEGER NOT NULL REFERENCES samples (sample_id) ON DELETE CASCADE,
+    functions TEXT    NOT NULL,
+    PRIMARY KEY (string_id, sample_id)
+) STRICT, WITHOUT ROWID"""
+
+_APIS_BY_HASH: Final = "CREATE INDEX apis_by_hash ON apis (hash)"
+
+_STRINGS_BY_HASH: Final = "CREATE INDEX strings_by_hash ON strings (hash)"
+
+_API_REFERENCES_BY_SAMPLE: Final = "CREATE INDEX api_references_by_sample ON api_references (sample_id)"
+
+_STRING_REFERENCES_BY_SAMPLE: Final = "CREATE INDEX string_references_by_sample ON string_references (sample_id)"
+
+_FUNCTION_APIS: Final = """
+CREATE VIEW function_apis AS
+    -- Which function refers to which API.
+    SELECT first_function_id + value AS function_id, sample_id, api
+    FROM api_references JOIN apis USING (api_id) JOIN samples USING (sample_id), json_each(functions)"""
+
+_FUNCTION_STRINGS: Final = """
+CREATE VIEW function_strings AS
+    -- Which function refers to which string.
+    SELECT first_function_id + value AS function_id, sample_id, string
+    FROM string_references JOIN strings USING (string_id) JOIN samples USING (sample_id), json_each(functions)"""
+
 _JOBS: Final = """
 CREATE TABLE jobs (
     -- Binaries to be disassembled, and their outcome, in the order of submission.
@@ -179,6 +234,10 @@ _SAMPLES_BY_SHA1: Final = "CREATE INDEX samples_by_sha1 ON samples (sha1) WHERE 
 
 _FUNCTIONS_BY_NAME: Final = "CREATE INDEX functions_by_name ON functions (name) WHERE name <> ''"
 
+# Nearly empty: names of which function_search holds a part only.
+_FUNCTIONS_BY_LONG_NAME: Final = """
+CREATE INDEX functions_by_long_name ON functions (sample_id) WHERE length(name) > 1000"""
+
 _SAMPLE_TEXTS: Final = """
 CREATE VIEW sample_texts AS
     -- The text of each sample in sample_search.
@@ -204,6 +263,11 @@ CREATE VIRTUAL TABLE function_search
     -- functions_by_name has the others: most names are in many samples. In your own SQL, use it like sample_search.
     USING fts5(name, content='', detail=none, columnsize=0, tokenize='trigram')"""
 
+_STRING_SEARCH: Final = """
+CREATE VIRTUAL TABLE string_search
+    -- Finds strings; rowid is the string_id. In your own SQL, use it like sample_search.
+    USING fts5(string, content='', detail=none, columnsize=0, tokenize='trigram')"""
+
 # In the order of creation.
 STATEMENTS: Final = tuple(
     statement.strip()
@@ -219,9 +283,20 @@ STATEMENTS: Final = tuple(
         _FUNCTIONS_BY_OFFSET,
         _FUNCTIONS_BY_PIC_HASH,
         _FUNCTIONS_BY_NAME,
+        _FUNCTIONS_BY_LONG_NAME,
         _DISASSEMBLY,
         _SAMPLE_LIST,
         _FUNCTION_LIST,
+        _APIS,
+        _APIS_BY_HASH,
+        _API_REFERENCES,
+        _API_REFERENCES_BY_SAMPLE,
+        _STRINGS,
+        _STRINGS_BY_HASH,
+        _STRING_REFERENCES,
+        _STRING_REFERENCES_BY_SAMPLE,
+        _FUNCTION_APIS,
+        _FUNCTION_STRINGS,
         _JOBS,
         _JOBS_UNFINISHED,
         _JOBS_BY_SAMPLE,
@@ -229,6 +304,7 @@ STATEMENTS: Final = tuple(
         _SAMPLE_TEXTS,
         _SAMPLE_SEARCH,
         _FUNCTION_SEARCH,
+        _STRING_SEARCH,
     )
 )
 

@@ -104,6 +104,19 @@ FAULTS = {
         "INSERT INTO sample_search (rowid, name) VALUES (3, 'planted')",
         "sample_search, rowid 3", True,
     ),
+    "an API that a function does not refer to": (
+        "UPDATE api_references SET functions = '[0,1]' WHERE (api_id, sample_id) ="
+        " (SELECT api_id, sample_id FROM api_references WHERE functions <> '[0,1]' LIMIT 1)",
+        "api_references, sample_id", True,
+    ),
+    "an API of no function": (
+        "INSERT INTO apis (hash, api) VALUES (5, 'planted.dll!Api')",
+        "apis, api_id", True,
+    ),
+    "a string of a function without any": (
+        "INSERT INTO strings (hash, string) VALUES (5, 'planted')",
+        "strings, string_id", True,
+    ),
     "reports that changed places": (
         "UPDATE reports SET (checksum, report) = (SELECT checksum, report FROM reports WHERE sample_id = 1)"
         " WHERE sample_id = 2",

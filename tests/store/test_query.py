@@ -7,7 +7,7 @@ import pytest
 import sampledb
 from sampledb import InvalidInputError, SampleDB
 from sampledb.store.schema import FORMAT_VERSION
-from tests.strategies import function, report
+from tests.strategies import KERNEL, function, report
 
 
 @pytest.fixture
@@ -78,10 +78,18 @@ def test_what_is_no_reading_statement_is_refused(one: SampleDB, statement: str, 
     assert one.update_sample(1, notes="still works").notes == "still works"
 
 
-@pytest.mark.parametrize("parameter", [2**63, object(), "\ud800"])
+@pytest.mark.parametrize("parameter", [2**64, -(2**63) - 1, object(), "\ud800"])
 def test_parameters_that_sqlite_cannot_hold_are_refused(one: SampleDB, parameter: object) -> None:
     with pytest.raises(InvalidInputError):
         one.query("SELECT ?", [parameter])
+
+
+def test_hashes_and_addresses_are_bound_as_they_lie_in_the_file() -> None:
+    with sampledb.open(":memory:") as db:
+        db.add_sample(report(function(KERNEL, pic_hash=2**64 - 1)))
+        assert db.query('SELECT sample_id FROM functions WHERE pic_hash = ? AND "offset" = ?', [2**64 - 1, KERNEL])
+        assert db.query("SELECT sample_id FROM functions WHERE pic_hash = :hash", {"hash": 2**64 - 1})
+        assert db.query("SELECT ? AS n", [2**63]) == [{"n": -(2**63)}]
 
 
 def test_parameters_may_come_from_the_store_itself() -> None:

@@ -38,9 +38,12 @@ def salvaged(path: Path) -> tuple[SampleDB, list[sampledb.Problem]]:
 
 
 def contents(path: Path) -> dict[str, object]:
-    tables = ("samples", "sample_tags", "reports", "functions", "disassembly", "jobs", "binaries", "sqlite_sequence")
+    tables = (
+        *("samples", "sample_tags", "reports", "functions", "disassembly", "jobs", "binaries", "sqlite_sequence"),
+        *("function_apis", "function_strings"),
+    )
     with sampledb.open(path, readonly=True) as db:
-        return {table: db.query(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables}  # noqa: S608
+        return {table: sorted(db.query(f"SELECT * FROM {table}"), key=repr) for table in tables}  # noqa: S608
 
 
 def test_nothing_is_lost_of_a_whole_file(damaged: Path) -> None:

@@ -11,7 +11,7 @@ from sampledb.format.report import join_report
 from sampledb.model import Problem
 from sampledb.store.connection import Connections
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import functions, jobs, reports, search
+from sampledb.store.tables import functions, jobs, references, reports, trigrams
 
 _COUNTS: Final = """
 SELECT samples.sample_id, samples.num_functions, samples.first_function_id,
@@ -75,8 +75,9 @@ def find_problems(connections: Connections, *, deep: bool) -> list[Problem]:
         parts |= {
             "reports": _reports,
             "disassembly": _disassembly,
+            "references": references.find_differences,
             "binaries": jobs.find_damage,
-            "search": search.find_differences,
+            "search": trigrams.find_differences,
         }
     return [problem for name, part in parts.items() for problem in _run(connections, name, part)]
 
@@ -97,7 +98,7 @@ def _run(connections: Connections, name: str, part: Callable[[Connection], Itera
 
 
 def _pages(connection: Connection) -> Iterator[Problem]:
-    search.refresh(connection)
+    trigrams.refresh(connection)
     for (finding,) in connection.execute("PRAGMA integrity_check"):
         if finding != "ok":
             yield Problem(finding, "pages")

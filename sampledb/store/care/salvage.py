@@ -32,7 +32,7 @@ from sampledb.store import file, forks, sqlite
 from sampledb.store.care.rawcopy import copy_raw
 from sampledb.store.connection import Connections
 from sampledb.store.sqlite import Connection, sqlite3
-from sampledb.store.tables import functions, jobs, reports, samples, search
+from sampledb.store.tables import functions, jobs, references, reports, samples, trigrams
 
 _T = TypeVar("_T")
 
@@ -162,7 +162,8 @@ class _Salvage:
         damaged = [sample_id for sample_id in ids if not self._copy_sample(sample_id)]
         with self._target.writing() as connection:
             self._keep_counters(connection)
-            search.rebuild(connection)
+            references.rebuild(connection)
+            trigrams.rebuild(connection)
         for sample_id in damaged:
             for problem in self._rebuild_sample(sample_id):
                 yield msgspec.structs.replace(problem, sample_id=sample_id)

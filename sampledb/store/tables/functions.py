@@ -15,12 +15,10 @@ from sampledb.format import codec
 from sampledb.format.codec import MASK
 from sampledb.format.decoder import count_functions, decode_frame
 from sampledb.format.frame import FrameError, Row, pause_garbage_collection
-from sampledb.format.listing import Listing
-from sampledb.format.smda import block_range
 from sampledb.format.xcfg import FunctionRow, derive_row
 from sampledb.model import Function, Problem
 from sampledb.store.sqlite import Connection, sqlite3
-from sampledb.store.tables import search
+from sampledb.store.tables import trigrams, values
 
 _FIELDS: Final = [field for field in Function.__struct_fields__ if field != "disassembly"]
 _COLUMNS: Final = ", ".join(f'functions."{field}"' for field in _FIELDS)
@@ -53,18 +51,6 @@ WHERE first_function_id > ?
 ORDER BY first_function_id
 LIMIT ?"""
 
-# Addresses are compared as the signed integers that are stored; if only one of the two has the top bit, as floats,
-# with room for their rounding. The largest distance stands for all that are larger.
-_AROUND: Final = """
-SELECT function_id, sample_id, "offset"
-FROM functions
-WHERE function_id BETWEEN :first AND :last
-  AND CASE WHEN (:address < 0) = ("offset" < 0)
-      THEN :address - "offset" BETWEEN -bytes_before AND bytes_after
-      ELSE max(bytes_before, bytes_after) = 9223372036854775807 OR max(bytes_before, bytes_after) + 8192.0
-           >= abs("offset" - :address + 18446744073709551616.0 * (("offset" < 0) - (:address < 0)))
-      END"""
-
 # Reading
 
 
@@ -85,56 +71,26 @@ def get(connection: Connection, sample_id: int, function_id: int) -> Function | 
         return None
     *fields, first, checksum, frame = row
     if frame is None:
-        raise _corrupt_error("there is no disassembly", function_id)
+        raise corrupt_error("there is no disassembly", function_id)
     return _decode(first, checksum, frame, _make_functions([fields]))[0]
 
 
-def select_by_pic_hash(connection: Connection, pic_hash: int) -> list[Function]:
-    """Return all functions with this hash, in id order."""
+def select_ids(connection: Connection, ids: Iterable[int]) -> list[Function]:
+    """Return the functions of these ids, in id order, without their disassembly."""
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM functions WHERE pic_hash = ? ORDER BY function_id",  # noqa: S608
-        (codec.signed(pic_hash),),
+        f"SELECT {_COLUMNS} FROM functions WHERE function_id IN (SELECT value FROM json_each(?)) ORDER BY function_id",  # noqa: S608
+        (values.to_json(list(ids)),),
     )
     return _make_functions(rows)
 
 
-def find_containing(connection: Connection, first: int, last: int, address: int) -> Function | None:
-    """Return the function, of ids from `first` to `last`, with a block that contains `address`, or `None`.
-
-    If several functions share the block, it is the one whose entry is nearest below the address; entries above the
-    address come last.
-    """
-    rows = connection.execute(_AROUND, {"first": first, "last": last, "address": codec.signed(address)})
-    distances = [(address - codec.unsigned(offset), function_id, sample_id) for function_id, sample_id, offset in rows]
-    distances.sort(key=lambda candidate: (candidate[0] < 0, abs(candidate[0])))
-    for _, function_id, sample_id in distances:
-        function = get(connection, sample_id, function_id)
-        if function is not None and _contains(function, address):
-            return function
-    return None
-
-
-def _contains(function: Function, address: int) -> bool:
-    blocks: dict[str, Any] = (function.disassembly or {})["blocks"]
-    try:
-        ranges = [block_range(block, int(key)) for key, block in blocks.items()]
-        return any(start <= address < end for start, end in ranges)
-    except (TypeError, ValueError, LookupError) as error:
-        raise _corrupt_error(f"the blocks are not SMDA's: {error}", function.function_id) from error
-
-
-def iter_listings(connection: Connection, first: int, last: int) -> Iterator[tuple[int, Listing]]:
-    """Yield the text of each frame that holds functions from `first` to `last`, with the id of its first function.
-
-    The outermost frames may hold functions before and after those.
-    """
-    for start, checksum, frame in connection.execute(_FRAMES, (first, last)):
-        content = _read_content(start, checksum, frame)
-        try:
-            listing = Listing(content)
-        except (FrameError, MemoryError) as error:
-            raise _corrupt_error(str(error) or "the frame takes all memory", start) from error
-        yield start, listing
+def select_by_pic_hash(connection: Connection, pic_hash: int, least: int = 0) -> list[Function]:
+    """Return all functions with this hash, and at least so many instructions, in id order."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM functions WHERE pic_hash = ? AND num_instructions >= ? ORDER BY function_id",  # noqa: S608
+        (codec.signed(pic_hash), least),
+    )
+    return _make_functions(rows)
 
 
 def count_bytes(connection: Connection) -> int:
@@ -181,12 +137,12 @@ def _read_frame(connection: Connection, first: int) -> list[Function]:
     """Return the functions of the frame that begins with this id."""
     row = connection.execute("SELECT checksum, frame FROM disassembly WHERE first_function_id = ?", (first,)).fetchone()
     if row is None:
-        raise _corrupt_error("there is no frame", first)
+        raise corrupt_error("there is no frame", first)
     checksum, frame = row
     length = _read_length(first, checksum, frame)
     functions = _make_functions(connection.execute(_RANGE, (first, first + length - 1, -1)))
     if len(functions) < length:
-        raise _corrupt_error("there is a frame, but not all of its rows", first)
+        raise corrupt_error("there is a frame, but not all of its rows", first)
     return _decode(first, checksum, frame, functions)
 
 
@@ -213,34 +169,35 @@ def _add_disassembly(connection: Connection, functions: Sequence[Function]) -> l
         for (start, checksum, frame), end in zip(stored, ends, strict=True):
             whole += _decode(start, checksum, frame, functions[len(whole) : end])
     if len(whole) != len(functions):
-        raise _corrupt_error("there is no disassembly", ids[len(whole)])
+        raise corrupt_error("there is no disassembly", ids[len(whole)])
     return whole
 
 
 def _decode(first: int, checksum: object, frame: object, functions: Sequence[Function]) -> list[Function]:
     """Return functions with their disassembly, from the frame that begins with the id `first`."""
     rows = [Row(each.offset, each.name, each.binweight, each.pic_hash) for each in functions]
-    content = _read_content(first, checksum, frame)
+    content = read_content(first, checksum, frame)
     try:
         found = decode_frame(content, rows, functions[0].function_id - first if functions else 0)
     except (FrameError, MemoryError) as error:
         # A frame that needs more memory than there is cannot be from SMDA's report of a program.
-        raise _corrupt_error(str(error) or "the frame takes all memory", first) from error
+        raise corrupt_error(str(error) or "the frame takes all memory", first) from error
     return list(map(_attach, functions, found))
 
 
 def _read_length(first: int, checksum: object, frame: object) -> int:
     try:
-        return count_functions(_read_content(first, checksum, frame))
+        return count_functions(read_content(first, checksum, frame))
     except (FrameError, MemoryError) as error:
-        raise _corrupt_error(str(error) or "the frame takes all memory", first) from error
+        raise corrupt_error(str(error) or "the frame takes all memory", first) from error
 
 
-def _read_content(first: int, checksum: object, frame: object) -> bytes:
+def read_content(first: int, checksum: object, frame: object) -> bytes:
+    """Return the content of the frame that begins with the id `first`."""
     try:
         return codec.decode(codec.FRAME, frame, checksum)
     except codec.DecodeError as error:
-        raise _corrupt_error(str(error), first) from error
+        raise corrupt_error(str(error), first) from error
 
 
 def _make_functions(rows: Iterable[Sequence[Any]]) -> list[Function]:
@@ -265,7 +222,7 @@ def _make_functions(rows: Iterable[Sequence[Any]]) -> list[Function]:
 
 def _attach(function: Function, disassembly: dict[str, Any]) -> Function:
     if disassembly.get("offset") != function.offset or not isinstance(disassembly.get("blocks"), dict):
-        raise _corrupt_error("the disassembly belongs to another function", function.function_id)
+        raise corrupt_error("the disassembly belongs to another function", function.function_id)
     return Function(
         function.function_id,
         function.sample_id,
@@ -279,7 +236,8 @@ def _attach(function: Function, disassembly: dict[str, Any]) -> Function:
     )
 
 
-def _corrupt_error(what: str, function_id: int) -> CorruptFileError:
+def corrupt_error(what: str, function_id: int) -> CorruptFileError:
+    """Return the error for the frame of a function."""
     return CorruptFileError.of(what, f"disassembly, function_id {function_id}")
 
 
@@ -311,14 +269,14 @@ def insert(
         "INSERT INTO disassembly (first_function_id, checksum, frame) VALUES (?, ?, ?)",
         ((first + start, codec.checksum(frame), frame) for start, frame in frames),
     )
-    search.add_functions(connection, first, first + len(rows) - 1)
+    trigrams.add_functions(connection, first, first + len(rows) - 1)
 
 
 def compact(connection: Connection, after: int) -> int | None:
     """Compress the next frames after an id harder. Returns the id of the last, or `None` at the end."""
     rows = connection.execute(_SOME_FRAMES, (after, _FRAMES_AT_ONCE)).fetchall()
     loose = [
-        (first, _read_content(first, checksum, frame)) for first, checksum, frame in rows if not codec.is_compact(frame)
+        (first, read_content(first, checksum, frame)) for first, checksum, frame in rows if not codec.is_compact(frame)
     ]
     blobs = codec.encode_many(codec.FRAME, [content for _, content in loose], compact=True)
     connection.executemany(
@@ -344,6 +302,6 @@ def _signed(row: FunctionRow) -> tuple[int, str, int, int, float, int | None, in
 
 def delete(connection: Connection, first: int, last: int) -> None:
     """Delete the functions of one sample, with ids from `first` to `last`."""
-    search.remove_functions(connection, first, last)
+    trigrams.remove_functions(connection, first, last)
     connection.execute("DELETE FROM disassembly WHERE first_function_id BETWEEN ? AND ?", (first, last))
     connection.execute("DELETE FROM functions WHERE function_id BETWEEN ? AND ?", (first, last))

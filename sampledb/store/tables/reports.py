@@ -1,6 +1,6 @@
 """The table `reports`: SMDA's reports without their functions.
 
-`add` stores a whole report, in this table and those of samples and functions.
+`add` stores a whole report, in this table and those of samples, functions and references.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from sampledb.format import codec
 from sampledb.format.report import Report
 from sampledb.model import SampleId
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import functions, samples
+from sampledb.store.tables import functions, references, samples
 
 
 def add(
@@ -36,6 +36,7 @@ def add(
             raise ConflictError.of_sample(stored.sample_id, report.sha256, "an analysis")
         return stored.sample_id, False
     stored = stored or samples.insert(connection, report.sha256, username)
+    references.delete(connection, stored.sample_id)
     functions.delete(connection, *stored.function_ids)
     first = functions.next_id(connection) if report.functions else None
     samples.put_analysis(connection, stored, report, first, overrides)
@@ -45,6 +46,7 @@ def add(
     )
     if first is not None:
         functions.insert(connection, stored.sample_id, first, report.functions, report.frames)
+        references.insert(connection, stored.sample_id, report.references)
     return stored.sample_id, True
 
 

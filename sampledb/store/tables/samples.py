@@ -13,7 +13,7 @@ from sampledb.format.report import Report
 from sampledb.intake.media import Media
 from sampledb.model import Sample, SampleId
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import search, values
+from sampledb.store.tables import trigrams, values
 
 _FIELDS: Final = Sample.__struct_fields__
 _TAGS: Final = """(
@@ -28,7 +28,9 @@ SELECT samples.sample_id, name, extension, reports.sample_id IS NOT NULL, has_me
 FROM samples LEFT JOIN reports USING (sample_id)
 WHERE """
 
-_FILTERS: Final = {
+#: SQL for each filter of samples, with a parameter of its name.
+FILTERS: Final = {
+    "sample_id": "sample_id = :sample_id",
     "family": "family = :family",
     "tag": "sample_id IN (SELECT sample_id FROM sample_tags WHERE tag = :tag)",
     "name": "name = :name",
@@ -66,7 +68,9 @@ WHERE sample_id = ?"""
 
 # Fields of a Report that are columns, besides `sha256` and `name`.
 _ANALYSIS: Final = tuple(
-    field for field in Report.__struct_fields__ if field not in {"sha256", "name", "header", "functions", "frames"}
+    field
+    for field in Report.__struct_fields__
+    if field not in {"sha256", "name", "header", "functions", "frames", "references"}
 )
 
 # The arguments of update_sample.
@@ -117,7 +121,7 @@ class Stored(NamedTuple):
 
 def select(connection: Connection, filters: Mapping[str, object], *, start: int = 0, limit: int = -1) -> list[Sample]:
     """Return the samples that match all filters, in `sample_id` order; at most `limit` unless it is negative."""
-    conditions = " AND ".join(_FILTERS[name] for name in filters) or "TRUE"
+    conditions = " AND ".join(FILTERS[name] for name in filters) or "TRUE"
     rows = connection.execute(
         f"{_SELECT} WHERE {conditions} ORDER BY sample_id LIMIT :limit OFFSET :start",
         {**filters, "limit": limit, "start": start},
@@ -210,7 +214,7 @@ def insert(connection: Connection, sha256: str, username: str, sample_id: int | 
         "added_at": values.now(),
     }
     new_id = SampleId(values.insert_row(connection, "samples", columns))
-    search.add_sample(connection, new_id)
+    trigrams.add_sample(connection, new_id)
     return Stored(new_id, "", "", 0, 0, None, 0)
 
 
@@ -294,7 +298,7 @@ def _merge_tags(
 
 def delete(connection: Connection, sample_id: SampleId) -> None:
     """Delete a sample that has no functions, with its tags and its report."""
-    search.remove_sample(connection, sample_id)
+    trigrams.remove_sample(connection, sample_id)
     connection.execute("DELETE FROM samples WHERE sample_id = ?", (sample_id,))
 
 
@@ -308,9 +312,9 @@ def _name_columns(stored: Stored, name: str) -> dict[str, str]:
 @contextmanager
 def _reindexing(connection: Connection, sample_id: SampleId) -> Iterator[None]:
     """Keep the search index in step with a change of the sample's text."""
-    search.remove_sample(connection, sample_id)
+    trigrams.remove_sample(connection, sample_id)
     yield
-    search.add_sample(connection, sample_id)
+    trigrams.add_sample(connection, sample_id)
 
 
 def _set(connection: Connection, sample_id: SampleId, columns: Mapping[str, object]) -> None:

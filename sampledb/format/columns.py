@@ -1,0 +1,275 @@
+"""Read frames in part: the text of instructions, and what functions refer to, without making SMDA's dicts.
+
+This is for looking through many functions. As in the decoder, each step is for all functions of a frame at once; it is
+taken when its result is asked for.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import accumulate, chain, compress
+from operator import add, itemgetter
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from sampledb.format import frame as layout
+from sampledb.format import references
+from sampledb.format.frame import Frame, FrameError
+from sampledb.format.references import Reference
+
+_parse_frame = msgspec.msgpack.Decoder(Frame).decode
+_parse_json = msgspec.json.Decoder().decode
+
+# Only in text of so many characters it pays to count lines before they are cut.
+_LONG: Final = 1 << 20
+# Raised where columns do not fit together.
+_MISFITS: Final = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+
+
+class Place(NamedTuple):
+    """A function in a frame: its position there, and its offset, which the frame does not hold."""
+
+    position: int
+    offset: int
+
+
+class Listing:
+    """The instructions of several functions, and what they refer to; functions are numbered from 0.
+
+    Attributes:
+        functions: Bounds of the functions among all instructions: where each begins, and the end of the last.
+        blocks: Bounds of the blocks, likewise.
+        codes: Hex digits of each instruction.
+        sizes: Bytes of each, if the digits are those of bytes.
+        mnemonics: Of each instruction.
+        operands: Of each instruction.
+        apis: Bounds of the functions among all references to APIs.
+        api_names: The name of each reference.
+        strings: The references of each function to strings.
+    """
+
+    functions: list[int]
+    blocks: list[int]
+    codes: list[str]
+    sizes: list[int]
+    mnemonics: list[str]
+    operands: list[str]
+    apis: list[int]
+    api_names: list[str]
+    strings: list[list[Reference]]
+
+    def may_say(self, part: str) -> bool:
+        """Tell whether an instruction may contain a text without capitals, unless that is an address in the frame."""
+        raise NotImplementedError
+
+    def may_name(self, address: int) -> bool:
+        """Tell whether operands may end in an address in the frame."""
+        raise NotImplementedError
+
+    def locate(self, number: int, place: int) -> int:
+        """Return the address of an instruction, which belongs to the function of this number."""
+        raise NotImplementedError
+
+    def locate_api(self, number: int, reference: int) -> int | None:
+        """Return the address of the instruction that makes a reference to an API, `None` if there is none."""
+        raise NotImplementedError
+
+    def say(self, place: int) -> str:
+        """Return an instruction as `mnemonic operands`."""
+        return join_words(self.mnemonics[place], self.operands[place])
+
+
+def join_words(mnemonic: str, operands: str) -> str:
+    """Return an instruction as one text."""
+    return f"{mnemonic} {operands}" if operands else mnemonic
+
+
+class _Regular(Listing):
+    """The functions of a frame that are columns."""
+
+    def __init__(self, frame: Frame, offsets: dict[int, int]) -> None:
+        """Take the columns, and the offsets of functions by their numbers: any of them tells all addresses."""
+        self._frame = frame
+        self._offsets = offsets
+        self._number, self._offset = next(iter(offsets.items()))
+
+    @cached_property
+    def _text(self) -> str:
+        return self._frame.lines.lower()
+
+    def may_say(self, part: str) -> bool:
+        return part in self._text
+
+    def may_name(self, address: int) -> bool:
+        # No instruction is further from the one with a known address.
+        reach = sum(map(abs, self._frame.gaps)) + abs(self._frame.entries[self._number]) + len(self._frame.lines)
+        return abs(address - self._offset) <= reach
+
+    @cached_property
+    def blocks(self) -> list[int]:  # type: ignore[override]
+        return list(accumulate(self._frame.num_instructions, initial=0))
+
+    @cached_property
+    def functions(self) -> list[int]:  # type: ignore[override]
+        return [self.blocks[block] for block in accumulate(self._frame.num_blocks, initial=0)]
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        text, count = self._frame.lines.replace("\0", "\n"), 3 * self.blocks[-1]
+        # As a list, lines take up to 40 times the memory of the text.
+        if len(text) > _LONG and text.count("\n") >= count:
+            raise FrameError("there are more lines than instructions")
+        lines = text.split("\n")
+        if len(lines) != count:
+            raise FrameError("there are not three lines for each instruction")
+        return lines
+
+    @cached_property
+    def codes(self) -> list[str]:  # type: ignore[override]
+        return self._lines[0::3]
+
+    @cached_property
+    def mnemonics(self) -> list[str]:  # type: ignore[override]
+        return self._lines[1::3]
+
+    @cached_property
+    def sizes(self) -> list[int]:  # type: ignore[override]
+        return list(layout.code_sizes(self.codes))
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """Return how many bytes of code come before each instruction."""
+        return list(accumulate(self.sizes, initial=0))
+
+    @cached_property
+    def _shifts(self) -> list[int]:
+        """Return, for each block, how far its addresses are from the bytes of code before them."""
+        gaps = list(accumulate(self._frame.gaps))
+        block = sum(self._frame.num_blocks[: self._number])
+        known = self._offset + self._frame.entries[self._number] - self._ends[self.blocks[block]]
+        return [known + gap - gaps[block] for gap in gaps]
+
+    def locate(self, number: int, place: int) -> int:
+        # Of this function only: the lines of the others may not have been cut yet.
+        begin, block = self.functions[number], sum(self._frame.num_blocks[:number])
+        codes = self._frame.lines.split("\0")[number].split("\n", 3 * (place - begin) + 1)[: 3 * (place - begin) : 3]
+        gaps = self._frame.gaps[block + 1 : bisect_right(self.blocks, place)]
+        return self._offsets[number] + self._frame.entries[number] + sum(layout.code_sizes(codes)) + sum(gaps)
+
+    @cached_property
+    def operands(self) -> list[str]:  # type: ignore[override]
+        frame, operands = self._frame, self._lines[2::3]
+        starts = list(map(add, map(self._ends.__getitem__, self.blocks[:-1]), self._shifts))
+        successors, bounds = list(accumulate(frame.successors)), list(accumulate(frame.num_successors, initial=0))
+        for block in compress(range(len(frame.targets)), frame.targets):
+            place = bounds[block + 1] - 1 if frame.targets[block] == layout.LAST else bounds[block]
+            operands[self.blocks[block + 1] - 1] += hex(starts[successors[place]])
+        return operands
+
+    @cached_property
+    def apis(self) -> list[int]:  # type: ignore[override]
+        return list(accumulate(self._frame.num_apirefs, initial=0))
+
+    @cached_property
+    def api_names(self) -> list[str]:  # type: ignore[override]
+        return self._frame.apiref_names.split("\n") if self._frame.apiref_places else []
+
+    def locate_api(self, number: int, reference: int) -> int:
+        return self.locate(number, sum(self._frame.apiref_places[: reference + 1]))
+
+    @cached_property
+    def strings(self) -> list[list[Reference]]:  # type: ignore[override]
+        texts = self._frame.texts
+        if not texts:
+            return [[] for _ in self._frame.num_blocks]
+        return [references.list_strings(_parse_json(stringrefs)) for _, stringrefs in texts]
+
+
+class _Odd(Listing):
+    """A function that is kept as its JSON."""
+
+    def __init__(self, json: bytes) -> None:
+        function: dict[str, Any] = _parse_json(json)
+        blocks: list[list[Any]] = list(function["blocks"].values())
+        instructions = list(chain.from_iterable(blocks))
+        self.blocks = list(accumulate(map(len, blocks), initial=0))
+        self.functions = [0, len(instructions)]
+        self._addresses, self.codes, self.mnemonics, self.operands = (
+            list(map(itemgetter(field), instructions)) for field in range(4)
+        )
+        self.sizes = [len(code) // 2 for code in self.codes]
+        apis = references.list_apis(function.get("apirefs"))
+        self.apis = [0, len(apis)]
+        self.api_names = [name for _, name in apis]
+        self._api_addresses = [address for address, _ in apis]
+        self.strings = [references.list_strings(function.get("stringrefs"))]
+
+    def may_say(self, part: str) -> bool:  # noqa: ARG002 - without a look
+        return True
+
+    def may_name(self, address: int) -> bool:  # noqa: ARG002 - as above
+        return True
+
+    def locate(self, number: int, place: int) -> int:  # noqa: ARG002 - there is one
+        return int(self._addresses[place])
+
+    def locate_api(self, number: int, reference: int) -> int | None:  # noqa: ARG002 - as above
+        return self._api_addresses[reference]
+
+
+def list_frame(content: bytes, places: Sequence[Place]) -> list[tuple[Listing, dict[int, int]]]:
+    """Return listings that have the functions at these places, each with their numbers in it and among the places.
+
+    What is asked of a listing raises what `refuse_misfits` catches where columns do not fit together.
+
+    Raises:
+        FrameError: The content is no frame, or it has no function at a place.
+    """
+    with refuse_misfits():
+        frame = _parse_frame(content)
+        layout.check_counts(frame)
+        count = len(frame.num_blocks) + len(frame.odd)
+        if not all(0 <= place.position < count for place in places):
+            raise FrameError("the frame ends before the function")
+        found: list[tuple[Listing, dict[int, int]]] = []
+        regular: dict[int, int] = {}
+        for number, (position, _) in enumerate(places):
+            if position in frame.odd:
+                found.append((_Odd(frame.odd[position]), {0: number}))
+            else:
+                regular[position - sum(odd < position for odd in frame.odd)] = number
+        if regular:
+            offsets = {inside: places[number].offset for inside, number in regular.items()}
+            found.append((_Regular(frame, offsets), regular))
+        return found
+
+
+def list_names(content: bytes) -> list[tuple[list[str], list[str]]]:
+    """Return the names of the APIs and of the strings that each function of a frame refers to.
+
+    Raises:
+        FrameError: The content is no frame.
+    """
+    with refuse_misfits():
+        frame = _parse_frame(content)
+        count = len(frame.num_blocks) + len(frame.odd)
+        found: list[tuple[list[str], list[str]]] = [([], [])] * count
+        for listing, numbers in list_frame(content, [Place(position, 0) for position in range(count)]):
+            names, bounds, strings = listing.api_names, listing.apis, listing.strings
+            for inside, position in numbers.items():
+                own = names[bounds[inside] : bounds[inside + 1]]
+                found[position] = own, [string for _, string in strings[inside]]
+        return found
+
+
+@contextmanager
+def refuse_misfits() -> Iterator[None]:
+    """Raise FrameError where columns do not fit together."""
+    try:
+        yield
+    except FrameError:
+        raise
+    except _MISFITS as error:
+        raise FrameError(f"the columns do not fit together: {error}") from error
