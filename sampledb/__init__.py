@@ -19,8 +19,10 @@ from sampledb.errors import (
 from sampledb.intake.finder import FoundReport, find_reports, read_stream
 from sampledb.model import (
     Function,
+    FunctionHit,
     FunctionId,
     Hit,
+    Instruction,
     Job,
     Outcome,
     Problem,
@@ -39,8 +41,10 @@ __all__ = [
     "CorruptFileError",
     "FoundReport",
     "Function",
+    "FunctionHit",
     "FunctionId",
     "Hit",
+    "Instruction",
     "InvalidInputError",
     "Job",
     "MissingExtraError",
