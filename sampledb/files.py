@@ -188,6 +188,17 @@ def find_left(path: str) -> str:
     return "" if os.path.lexists(path) else left
 
 
+def create_empty(path: str) -> None:
+    """Create an empty file at `path` unless there is one, readable as SQLite would make it.
+
+    Its name is on disk before SQLite creates its journal: a journal that outlives its file in a power cut would be
+    taken for that of another one. Errors are left to SQLite, which meets them too and says more.
+    """
+    with suppress(OSError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644))
+        _sync(Path(path).parent)
+
+
 def require_new_name(path: str) -> None:
     """Raise InvalidInputError if a new file cannot be created at `path`, for what is there or beside it.
 

@@ -17,6 +17,7 @@ from sampledb.errors import (
 from sampledb.files import (
     BESIDE,
     Identity,
+    create_empty,
     find_left,
     find_real_path,
     has_foreign_wal,
@@ -75,6 +76,8 @@ def open_file(path: str, *, readonly: bool, timeout: float) -> OpenedFile:
     _opening.append(real)
     try:
         _look_beside(real, readonly=readonly)
+        if not readonly:
+            create_empty(real)
         return _open_real(real, readonly=readonly, timeout=timeout)
     finally:
         _opening.remove(real)

@@ -240,6 +240,11 @@ def test_a_backup_that_returned_outlives_a_power_cut(bench: Bench) -> None:
 
 
 @pytest.mark.slow
+def test_a_power_cut_leaves_no_journal_of_a_new_file_without_the_file(bench: Bench) -> None:
+    tried(bench, [{"do": "cut", "operation": "create", "cuts": 6, "every": 1}])
+
+
+@pytest.mark.slow
 def test_the_loss_of_what_was_not_synced_would_be_noticed(bench: Bench) -> None:
     """Without this, the others would prove little."""
     ((_, answer),) = bench.ask([{"do": "cut", "operation": UNSAFE, "cuts": 2, "every": 5}])
