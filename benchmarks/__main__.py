@@ -19,7 +19,7 @@ from benchmarks import corpus
 from benchmarks.peers import stores
 from benchmarks.report import figures, picture, tables
 from benchmarks.subjects import growth, memory, store
-from sampledb.format import zstd
+from sampledb.format.zstd import zstd
 
 _VERSIONS: Final = ("sampledb", "msgspec", "xxhash", "duckdb", "sqlite-utils", "smda")
 

@@ -17,7 +17,8 @@ from typing import Final
 import msgspec
 
 from benchmarks import corpus
-from sampledb.format import encoder, smda, zstd
+from sampledb.format import encoder, smda
+from sampledb.format.zstd import zstd
 
 # The pinned versions are those that frame2.dict was trained on.
 PACKAGES: Final = (

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from sampledb.format import zstd
 from sampledb.format.codec import signed
+from sampledb.format.zstd import zstd
 from sampledb.store.sqlite import sqlite3
 
 _SCHEMA = """

@@ -282,30 +282,24 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
         os.close(handle)
         partial = Path(name)
+        beside = [partial.with_name(partial.name + suffix) for suffix in BESIDE]
         try:
             yield partial
-            _require_complete(partial)
+            if any(each.exists() for each in beside):
+                # A part of the database is in a journal.
+                raise StorageError.in_file(name, "it could not be completed; the disk may be full or failing")
             require_new_name(str(target))
             _give_name(partial, target)
             _sync(target.parent)
         finally:
             # SQLite leaves a journal where it could not write.
-            for left in (*(partial.with_name(partial.name + suffix) for suffix in BESIDE), partial):
+            for left in (*beside, partial):
                 with suppress(OSError):
                     left.unlink()
     except SampleDBError:
         raise
     except OSError as error:
         raise StorageError.not_written(str(path), error) from error
-
-
-def _require_complete(partial: Path) -> None:
-    """Raise StorageError if a database could not be written as a whole, and the rest is in a journal."""
-    left = next(
-        (each for each in (partial.with_name(partial.name + suffix) for suffix in BESIDE) if each.exists()), None
-    )
-    if left is not None:
-        raise StorageError.in_file(str(partial), "it could not be completed; the disk may be full or failing")
 
 
 def _give_name(partial: Path, target: Path) -> None:

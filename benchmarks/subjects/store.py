@@ -17,7 +17,7 @@ from benchmarks.floor import Floor
 from benchmarks.measure import time_calls, time_pairs, time_rounds
 from benchmarks.report.figures import Row, Sizes
 from sampledb import Sample, SampleDB
-from sampledb.format import zstd
+from sampledb.format.zstd import zstd
 from sampledb.store.sqlite import sqlite3
 
 POINT_READS: Final = 2000

@@ -14,8 +14,8 @@ from sampledb.intake.source import read_source
 from sampledb.model import Outcome, Sample
 from sampledb.store.connection import Connections
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import reports as storing
 from sampledb.store.tables import samples
+from sampledb.store.tables.reports import add_report
 from sampledb.workers.packer import Packer
 
 # Reports in one transaction at most: some tenths of a second of work.
@@ -128,7 +128,7 @@ class BulkAdd:
 
     def _add(self, connection: Connection, pending: _Pending, report: Report) -> Outcome:
         try:
-            sample_id, is_new = storing.add(connection, report, {}, username="anonymous", exist_ok=self._exist_ok)
+            sample_id, is_new = add_report(connection, report, {}, username="anonymous", exist_ok=self._exist_ok)
         except ConflictError as error:
             # Raised before anything was written.
             return pending.fail(error)

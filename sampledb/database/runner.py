@@ -22,8 +22,8 @@ from sampledb.intake.binary import Request
 from sampledb.model import Job, JobProgress
 from sampledb.store.connection import Connections
 from sampledb.store.tables import jobs
-from sampledb.store.tables import reports as storing
 from sampledb.store.tables.jobs import Claim
+from sampledb.store.tables.reports import add_report
 from sampledb.workers.disassembler import ask_for_report, disassemble, require_smda
 from sampledb.workers.memory import share_memory
 from sampledb.workers.pool import Pool
@@ -178,7 +178,7 @@ class Runner:
     def _store(self, claim: Claim, report: Report) -> None:
         with self._connections.writing() as connection:
             if jobs.is_held(connection, self._name, claim.request.job_id):
-                sample_id, _ = storing.add(connection, report, {}, username=claim.username, exist_ok=True)
+                sample_id, _ = add_report(connection, report, {}, username=claim.username, exist_ok=True)
                 jobs.finish(connection, self._name, claim.request.job_id, sample_id)
 
     def _change(self, change: Callable[..., None], job_id: str, *arguments: object) -> None:

@@ -15,7 +15,7 @@ from sampledb.intake import media
 from sampledb.intake.source import read_source
 from sampledb.model import Outcome, Progress, RecordDict, Sample
 from sampledb.store.tables import functions, jobs, references, samples
-from sampledb.store.tables import reports as storing
+from sampledb.store.tables.reports import add_report, get_header
 
 # What iter_samples holds at a time, and no lock between two pages.
 _PAGE: Final = 500
@@ -73,7 +73,7 @@ class Samples(Handle):
         refuse_open_store(smda_report, "smda_report")
         report = parse_report(read_source(smda_report), overrides)
         with self._connections.writing() as connection:
-            sample_id, _ = storing.add(
+            sample_id, _ = add_report(
                 connection, report, overrides, username=username, exist_ok=exist_ok, replace=replace
             )
             return samples.get(connection, sample_id)
@@ -327,7 +327,7 @@ class Samples(Handle):
         sample_id = limits.identity("sample_id", sample_id)
         with self._connections.snapshot() as connection:
             stored = samples.locate(connection, sample_id)
-            header = storing.get_header(connection, sample_id)
+            header = get_header(connection, sample_id)
             found = functions.select(connection, *stored.function_ids, disassembly=True)
         if len(found) != stored.num_functions:
             where = f"samples, sample_id {sample_id}"

@@ -24,7 +24,7 @@ import xxhash
 from sampledb import limits
 
 if TYPE_CHECKING:
-    from sampledb.format.zstd import ZstdDict
+    from sampledb.format.zstd import zstd
 
 JSON: Final = 1
 FRAME: Final = 2
@@ -79,7 +79,7 @@ def encode_many(kind: int, contents: Sequence[bytes], *, compact: bool = False) 
 
 
 def _compress(prefix: bytes, level: int, kind: int, contents: Sequence[bytes]) -> list[bytes]:
-    from sampledb.format import zstd  # noqa: PLC0415
+    from sampledb.format.zstd import zstd  # noqa: PLC0415
 
     dictionary = _read_dictionary(kind)
     # One compressor for all: to make it costs a tenth of a frame.
@@ -88,10 +88,10 @@ def _compress(prefix: bytes, level: int, kind: int, contents: Sequence[bytes]) -
 
 
 @cache
-def _read_dictionary(kind: int) -> "ZstdDict | None":
+def _read_dictionary(kind: int) -> "zstd.ZstdDict | None":
     from pkgutil import get_data  # noqa: PLC0415
 
-    from sampledb.format import zstd  # noqa: PLC0415
+    from sampledb.format.zstd import zstd  # noqa: PLC0415
 
     name = _DICTIONARIES.get(kind)
     content = get_data(__package__, name) if name else None
@@ -110,7 +110,7 @@ def decode(kind: int, blob: object, expected: object) -> bytes:
         DecodeError: Its checksum is not `expected`, it is of another kind, claims to hold more than MAX_BYTES, or is
             not exactly one frame of zstd.
     """
-    from sampledb.format import zstd  # noqa: PLC0415
+    from sampledb.format.zstd import zstd  # noqa: PLC0415
 
     if not isinstance(blob, bytes) or checksum(blob) != expected:
         raise DecodeError("a blob does not match its checksum")

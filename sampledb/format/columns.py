@@ -22,8 +22,6 @@ from sampledb.format.references import Reference
 _parse_frame = msgspec.msgpack.Decoder(Frame).decode
 _parse_json = msgspec.json.Decoder().decode
 
-# Only in text of so many characters it pays to count lines before they are cut.
-_LONG: Final = 1 << 20
 # Raised where columns do not fit together.
 _MISFITS: Final = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
@@ -117,14 +115,7 @@ class _Regular(Listing):
 
     @cached_property
     def _lines(self) -> list[str]:
-        text, count = self._frame.lines.replace("\0", "\n"), 3 * self.blocks[-1]
-        # As a list, lines take up to 40 times the memory of the text.
-        if len(text) > _LONG and text.count("\n") >= count:
-            raise FrameError("there are more lines than instructions")
-        lines = text.split("\n")
-        if len(lines) != count:
-            raise FrameError("there are not three lines for each instruction")
-        return lines
+        return layout.split_lines(self._frame.lines, 3 * self.blocks[-1])
 
     @cached_property
     def codes(self) -> list[str]:  # type: ignore[override]

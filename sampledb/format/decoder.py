@@ -6,16 +6,13 @@ frame out of it.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, compress, pairwise, repeat
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from sampledb.format import frame as layout
 from sampledb.format.frame import Frame, FrameError, Row
 from sampledb.format.smda import OPTIONAL
-
-# Only in text of so many characters it pays to count lines before they are cut.
-_LONG: Final = 1 << 20
 
 _T = TypeVar("_T")
 
@@ -161,7 +158,7 @@ def _decode(frame: Frame, rows: Sequence[Row], first: int) -> list[dict[str, Any
         return []
     layout.check_counts(frame)
     bounds = list(accumulate(frame.num_instructions, initial=0))
-    lines = _split_lines(frame.lines, 3 * bounds[-1])
+    lines = layout.split_lines(frame.lines, 3 * bounds[-1])
     codes, mnemonics, operands = lines[0::3], lines[1::3], lines[2::3]
     sizes = layout.code_sizes(codes)
     addresses = layout.locate_instructions(rows[0].offset + frame.entries[0], frame.gaps, bounds, sizes)
@@ -200,18 +197,6 @@ def _decode(frame: Frame, rows: Sequence[Row], first: int) -> list[dict[str, Any
     ]
     _add_optional(frame, functions)
     return functions
-
-
-def _split_lines(text: str, count: int) -> list[str]:
-    """Return the lines of all functions, which are so many."""
-    text = text.replace("\0", "\n")
-    # As a list, lines take up to 40 times the memory of the text.
-    if len(text) > _LONG and text.count("\n") >= count:
-        raise FrameError("there are more lines than instructions")
-    lines = text.split("\n")
-    if len(lines) != count:
-        raise FrameError("there are not three lines for each instruction")
-    return lines
 
 
 def _restore_targets(operands: list[str], bounds: list[int], targets: bytes, successors: list[list[int]]) -> None:

@@ -59,6 +59,9 @@ FIRST: Final = 2
 # Objects that Python 3.12 freezes when it starts; a program that freezes its own has several thousand.
 _FROZEN_BY_PYTHON: Final = 1000
 
+# Only in text of so many characters it pays to count lines before they are cut.
+_LONG: Final = 1 << 20
+
 _HALVES: Final = bytes(number >> 1 for number in range(256))
 
 
@@ -208,3 +211,15 @@ def _spare_from_next_collection() -> None:
     if gc.get_freeze_count() <= _FROZEN_BY_PYTHON:
         gc.freeze()
         gc.unfreeze()
+
+
+def split_lines(text: str, count: int) -> list[str]:
+    """Return the lines of all functions of a frame; FrameError unless there are `count`."""
+    text = text.replace("\0", "\n")
+    # As a list, lines take up to 40 times the memory of the text.
+    if len(text) > _LONG and text.count("\n") >= count:
+        raise FrameError("there are more lines than instructions")
+    lines = text.split("\n")
+    if len(lines) != count:
+        raise FrameError("there are not three lines for each instruction")
+    return lines

@@ -1,46 +1,10 @@
-"""Zstandard, from Python's own library since 3.14 and from its backport before; imported only when it is needed."""
+"""Zstandard: Python's own library since 3.14, and its backport before. Imported only when it is needed."""
 
 import sys
 
 if sys.version_info >= (3, 14):
-    from compression.zstd import (
-        CompressionParameter,
-        DecompressionParameter,
-        ZstdCompressor,
-        ZstdDecompressor,
-        ZstdDict,
-        ZstdError,
-        compress,
-        decompress,
-        get_frame_info,
-        train_dict,
-        zstd_version,
-    )
+    from compression import zstd
 else:
-    from backports.zstd import (
-        CompressionParameter,
-        DecompressionParameter,
-        ZstdCompressor,
-        ZstdDecompressor,
-        ZstdDict,
-        ZstdError,
-        compress,
-        decompress,
-        get_frame_info,
-        train_dict,
-        zstd_version,
-    )
+    from backports import zstd
 
-__all__ = [
-    "CompressionParameter",
-    "DecompressionParameter",
-    "ZstdCompressor",
-    "ZstdDecompressor",
-    "ZstdDict",
-    "ZstdError",
-    "compress",
-    "decompress",
-    "get_frame_info",
-    "train_dict",
-    "zstd_version",
-]
+__all__ = ["zstd"]

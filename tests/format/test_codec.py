@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampledb.format import codec, zstd
+from sampledb.format import codec
 from sampledb.format.codec import FRAME, JSON
+from sampledb.format.zstd import zstd
 
 kinds = st.sampled_from([JSON, FRAME])
 

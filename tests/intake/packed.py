@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sampledb import find_reports
-from sampledb.format import zstd
 from sampledb.format.strictjson import compact
+from sampledb.format.zstd import zstd
 from sampledb.intake.source import read_source
 from tests.strategies import function, report
 

@@ -313,7 +313,7 @@ def _store_sample(connection: Connection, sample_id: int, sample: Sample | None,
     username = sample.username if sample else "anonymous"
     samples.insert(connection, sha256, username, sample_id)
     if parsed:
-        reports.add(connection, parsed, overrides, username=username)
+        reports.add_report(connection, parsed, overrides, username=username)
     if sample:
         samples.restore(connection, sample)
 

@@ -13,7 +13,7 @@ from sampledb.store.sqlite import Connection
 from sampledb.store.tables import functions, references, samples
 
 
-def add(
+def add_report(
     connection: Connection,
     report: Report,
     overrides: Mapping[str, object],
