@@ -125,7 +125,8 @@ class Folder:
         return _parse_members(self._content(sha256))
 
     def _content(self, sha256: str) -> bytes:
-        return zstandard.decompress(self._file(sha256).read_bytes())
+        content: bytes = zstandard.decompress(self._file(sha256).read_bytes())
+        return content
 
     def close(self) -> int | None:
         """Return the bytes in the files; a file system takes more, in whole blocks."""
