@@ -1,5 +1,6 @@
 """Markers that put a part of a test's cases behind `slow`."""
 
+import os
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
@@ -7,6 +8,8 @@ import pytest
 from _pytest.mark import ParameterSet
 
 ALL: Final = "all"
+#: A sweep tries one of so many of its cases; the others are tried where `SAMPLEDB_SWEEP_EVERY` is not set.
+SWEEP_EVERY: Final = int(os.environ.get("SAMPLEDB_SWEEP_EVERY", "1"))
 #: Run a test on three binaries, and as a slow test on all. `None` shares the fixtures of tests without this marker.
 every_platform: Final = pytest.mark.parametrize(
     "sources", [None, pytest.param(ALL, marks=pytest.mark.slow)], ids=["few", ALL], indirect=True

@@ -24,7 +24,7 @@ import pytest
 
 from sampledb.store import sqlite
 from tests.conftest import Record
-from tests.markers import mostly_slow
+from tests.markers import SWEEP_EVERY, mostly_slow
 from tests.torture.faults import JOURNALS
 from tests.torture.operations import OPERATIONS, UNSAFE
 
@@ -176,10 +176,12 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
 # Cases
 
 
-def faults(bench: Bench, kinds: Iterable[Kind], operations: Iterable[str] = OPERATIONS) -> Iterator[Case]:
-    """Yield all cases, in an order that is always the same."""
+def faults(
+    bench: Bench, kinds: Iterable[Kind], operations: Iterable[str] = OPERATIONS, *, one_of: int = 1
+) -> Iterator[Case]:
+    """Yield one of so many cases, in an order that is always the same."""
     for (operation, calls), kind in itertools.product(bench.counts(operations), kinds):
-        every = kind.every * (LONG_EVERY if operation == LONG else 1)
+        every = kind.every * one_of * (LONG_EVERY if operation == LONG else 1)
         # Other numbers for other operations.
         start = random.Random(f"{operation} {kind}").randrange(every)  # noqa: S311
         for number in range(start + 1, calls.get(kind.call, 0) + 1, every):
@@ -259,14 +261,14 @@ sweep = pytest.mark.sweep
 
 @sweep
 def test_a_process_may_be_killed_at_any_system_call(bench: Bench, record: Record) -> None:
-    record(f"kills, {bench.journal}", tried(bench, faults(bench, KILLS)))
+    record(f"kills, {bench.journal}", tried(bench, faults(bench, KILLS, one_of=SWEEP_EVERY)))
 
 
 @sweep
 def test_any_system_call_may_fail(bench: Bench, record: Record) -> None:
-    record(f"errors, {bench.journal}", tried(bench, faults(bench, ERRORS)))
+    record(f"errors, {bench.journal}", tried(bench, faults(bench, ERRORS, one_of=SWEEP_EVERY)))
 
 
 @sweep
 def test_the_power_may_be_cut_at_any_time(bench: Bench, record: Record) -> None:
-    record(f"power cuts, {bench.journal}", tried(bench, cuts(each=6, every=2)))
+    record(f"power cuts, {bench.journal}", tried(bench, cuts(each=6, every=2 * SWEEP_EVERY)))

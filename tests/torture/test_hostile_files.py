@@ -20,7 +20,7 @@ from sampledb import CorruptFileError, StorageError
 from sampledb.format import codec
 from sampledb.format import frame as frames
 from tests.conftest import Record
-from tests.markers import mostly_slow
+from tests.markers import SWEEP_EVERY, mostly_slow
 from tests.raw import raw, register_next_format
 from tests.strategies import function, report
 from tests.torture import victim
@@ -36,7 +36,7 @@ FORGED_PEAK = 3 << 30
 
 # Files of a kind: in the default run, and in the sweep, whose seeds are others.
 FEW = 4
-SWEPT = 200
+SWEPT = 200 // SWEEP_EVERY
 
 Change = Callable[[bytearray, random.Random], None]
 
@@ -264,7 +264,7 @@ def _try_values(attacked: Attacked, path: Path, whole: bytes, cells: list[tuple[
 
 
 def test_values_of_any_kind_in_any_column(attacked: Attacked, own: Path, whole: bytes) -> None:
-    cells = [(column, value) for column in _columns(own) for value in VALUES]
+    cells = [(column, value) for column in _columns(own) for value in VALUES][::SWEEP_EVERY]
     assert _try_values(attacked, own, whole, random.Random(1).sample(cells, 10)) > 4  # noqa: S311
 
 
@@ -604,7 +604,7 @@ def test_damaged_pages_by_the_thousand(attacked: Attacked, whole: bytes, change:
 
 @pytest.mark.sweep
 def test_a_file_cut_off_everywhere(attacked: Attacked, whole: bytes, record: Record) -> None:
-    sizes = range(0, len(whole), 512)
+    sizes = range(0, len(whole), 512 * SWEEP_EVERY)
     for size in sizes:
         survived(attacked.open(whole[:size]), f"{size} bytes")
     record("files cut off", {"files": len(sizes)})
@@ -612,7 +612,7 @@ def test_a_file_cut_off_everywhere(attacked: Attacked, whole: bytes, record: Rec
 
 @pytest.mark.sweep
 def test_every_kind_of_value_in_every_column(attacked: Attacked, own: Path, whole: bytes, record: Record) -> None:
-    cells = [(column, value) for column in _columns(own) for value in VALUES]
+    cells = [(column, value) for column in _columns(own) for value in VALUES][::SWEEP_EVERY]
     record("files with a value of another kind", {"files": _try_values(attacked, own, whole, cells)})
 
 
