@@ -57,12 +57,13 @@ def main() -> None:
     """Make the reports that are missing, and train."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dictionary", description=__doc__)
     parser.add_argument("file", type=Path, help="the file to write the dictionary to")
+    file = parser.parse_args().file
     folder = corpus.CACHE / "dictionary" / "reports"
     folder.mkdir(parents=True, exist_ok=True)
     if not any(folder.iterdir()):
         corpus.disassemble_missing(folder, find_binaries())
     frames = choose_frames(sorted(folder.glob("*.smda")))
-    parser.parse_args().file.write_bytes(zstd.train_dict(frames, DICTIONARY_BYTES).dict_content)
+    file.write_bytes(zstd.train_dict(frames, DICTIONARY_BYTES).dict_content)
 
 
 def find_binaries() -> Iterator[tuple[str, bytes]]:
