@@ -84,7 +84,7 @@ class Sample(Record, frozen=True):
         sha256: 64 lower-case hex digits.
         name: The file's name, extension included.
         extension: The part of the name after its last dot, lower-case.
-        tags: In the order of adding, without duplicates.
+        tags: In the order of adding, without duplicates, whatever their ASCII capitals are.
         media_info: MediaInfo's tracks, `{"tracks": [{"@type": "General", …}, …]}`, or another JSON object.
         notes: Free text, or `None`.
         family: The malware family or the library, as in SMDA's and MCRIT's `family`.

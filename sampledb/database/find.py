@@ -66,7 +66,7 @@ class Find(Handle):
             pic_hash: Exactly this hash, an integer or hex text such as `"0x88400bfc6390d494"`.
             sample_id: Only functions of this sample.
             family: Only functions of samples of this family.
-            tag: Only functions of samples with this tag.
+            tag: Only functions of samples with this tag, ASCII capitals ignored.
             is_library: Only functions of samples that are libraries, or that are not.
             min_instructions: Only functions of at least so many instructions.
             limit: The most hits to yield, 0 for all.

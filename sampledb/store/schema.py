@@ -67,10 +67,10 @@ _SAMPLES_BY_FAMILY: Final = "CREATE INDEX samples_by_family ON samples (family)"
 
 _SAMPLE_TAGS: Final = """
 CREATE TABLE sample_tags (
-    -- The tags of each sample, in their order.
+    -- The tags of each sample, in their order. ASCII capitals make no other tag.
     sample_id INTEGER NOT NULL REFERENCES samples (sample_id) ON DELETE CASCADE,
     position  INTEGER NOT NULL,  -- from 0
-    tag       TEXT    NOT NULL,
+    tag       TEXT    NOT NULL COLLATE NOCASE,
     PRIMARY KEY (sample_id, position)
 ) STRICT, WITHOUT ROWID"""
 

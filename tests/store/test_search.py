@@ -288,3 +288,19 @@ def test_tags_that_break_a_rule_change_nothing(db: SampleDB) -> None:
     with pytest.raises(NotFoundError):
         db.tag_sample(9, "a")
     assert len(db.get_sample(sample_id).tags) == 50
+
+
+def test_tags_that_differ_by_capitals_are_one(db: SampleDB) -> None:
+    sample_id = db.add_media(sha256="0" * 64, tags=["hdtv", "Ärger"]).sample_id
+    db.add_sample(report(function(4096)), name="x")
+    assert db.tag_sample(sample_id, "HDTV", "New").tags == ("hdtv", "Ärger", "New")
+    assert db.tag_sample(2, "HdTv").tags == ("HdTv",)
+    assert [*db.list_samples(tag="HDTV")] == [1, 2]
+    assert len([*db.find_functions(tag="hdtv")]) == 1
+    assert [*db.list_samples(tag="ärger")] == []
+    assert db.stats().num_tags == 3
+    assert db.tag_sample(sample_id, remove=["HDTV"]).tags == ("Ärger", "New")
+    with pytest.raises(InvalidInputError, match="capitals"):
+        db.update_sample(sample_id, tags=["a", "A"])
+    plan = db.query("EXPLAIN QUERY PLAN SELECT sample_id FROM sample_tags WHERE tag = 'A'")
+    assert "USING COVERING INDEX sample_tags_by_tag (tag=?)" in plan[0]["detail"]

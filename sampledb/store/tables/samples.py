@@ -1,6 +1,6 @@
 """The tables `samples` and `sample_tags`: rows in, frozen Samples out."""
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -280,20 +280,24 @@ def restore(connection: Connection, sample: Sample) -> None:
     update(connection, sample.sample_id, kept)
 
 
-def retag(connection: Connection, sample_id: SampleId, add: Iterable[str], remove: Container[str]) -> None:
+def retag(connection: Connection, sample_id: SampleId, add: Iterable[str], remove: Iterable[str]) -> None:
     """Add tags after those that the sample has, and remove others."""
     with _reindexing(connection, sample_id):
         _set_tags(connection, sample_id, _merge_tags(connection, sample_id, add, remove))
 
 
 def _merge_tags(
-    connection: Connection, sample_id: SampleId, add: Iterable[str], remove: Container[str] = ()
+    connection: Connection, sample_id: SampleId, add: Iterable[str], remove: Iterable[str] = ()
 ) -> list[str]:
     kept = connection.execute("SELECT tag FROM sample_tags WHERE sample_id = ? ORDER BY position", (sample_id,))
-    together = [tag for tag in dict.fromkeys([*(tag for (tag,) in kept), *add]) if tag not in remove]
+    together: dict[str, str] = {}
+    for tag in (*(tag for (tag,) in kept), *add):
+        together.setdefault(limits.fold(tag), tag)
+    for tag in remove:
+        together.pop(limits.fold(tag), None)
     if len(together) > limits.MAX_TAGS:
-        raise InvalidInputError.of("tags", f"at most {limits.MAX_TAGS} with those the sample has", together)
-    return together
+        raise InvalidInputError.of("tags", f"at most {limits.MAX_TAGS} with those the sample has", [*together])
+    return [*together.values()]
 
 
 def delete(connection: Connection, sample_id: SampleId) -> None:
