@@ -1,5 +1,6 @@
 """Candidates: the functions that may meet conditions, as far as rows and indexes tell."""
 
+import re
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,7 +36,7 @@ _NAMES: Final = """
 SELECT name
 FROM functions
 WHERE function_id IN (SELECT rowid FROM function_search WHERE function_search MATCH ?)"""
-_ALL_NAMES: Final = "SELECT DISTINCT name FROM functions WHERE name <> ''"
+_ALL_NAMES: Final = "SELECT DISTINCT name FROM functions WHERE name <> '' AND name LIKE ? ESCAPE '~'"
 _WITH_NAME: Final = "SELECT DISTINCT sample_id FROM functions WHERE name = ? AND name <> ''"
 # Word for word as in the index functions_by_long_name; the trigrams of these names are not all indexed.
 _WITH_LONG_NAME: Final = "SELECT DISTINCT sample_id FROM functions WHERE length(name) > 1000"
@@ -46,6 +47,7 @@ SELECT function_id, "offset", name, num_instructions
 FROM functions NOT INDEXED
 WHERE function_id BETWEEN :begin AND :last AND num_instructions >= :least
   AND (:pic_hash IS NULL OR pic_hash = :pic_hash)
+  AND name LIKE :like ESCAPE '~'
   AND (:ids IS NULL OR function_id IN (SELECT value FROM json_each(:ids)))
 ORDER BY function_id
 LIMIT :limit"""
@@ -101,6 +103,13 @@ def _require_growth(before: int, after: int) -> None:
         raise CorruptFileError.of(f"after the id {before} comes {after}", "the tables")
 
 
+def _make_pattern(literals: Iterable[str]) -> str:
+    """Return a pattern of LIKE that all names match which contain these texts in some capitals."""
+    longest = max(filter(str.isascii, literals), key=len, default="")
+    # To Python, these are the small letters of two letters that are not ASCII, and differ from theirs to LIKE.
+    return "%" + re.sub("[ik]", "_", re.sub("[%_~]", r"~\g<0>", longest)) + "%"
+
+
 class Candidates:
     """Reads the candidates in the order of samples and offsets, some at a time.
 
@@ -118,6 +127,7 @@ class Candidates:
             (kind, references.find_names(connection, kind, matches, literals))
             for kind, matches, literals in conditions.names
         ]
+        self._like = _make_pattern(conditions.name_literals)
         self._where = [samples.FILTERS[name] for name in conditions.filters]
         among = self._find_samples(connection)
         self._among = None if among is None else sorted(among)
@@ -174,6 +184,7 @@ class Candidates:
             "least": min(self._conditions.min_instructions, limits.MAX_ID),
             "pic_hash": None if pic_hash is None else codec.signed(pic_hash),
             "ids": ids,
+            "like": self._like,
             "limit": limit,
         }
 
@@ -215,7 +226,9 @@ class Candidates:
         expression = trigrams.match_all(filter(str.isascii, self._conditions.name_literals))
         if not expression and matches(""):
             return None
-        rows = connection.execute(_NAMES, (expression,)) if expression else connection.execute(_ALL_NAMES)
+        rows = (
+            connection.execute(_NAMES, (expression,)) if expression else connection.execute(_ALL_NAMES, (self._like,))
+        )
         names = list(islice((name for (name,) in rows if matches(name)), _MOST_NAMES + 1))
         if len(names) > _MOST_NAMES:
             return None
