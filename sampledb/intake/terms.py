@@ -20,11 +20,10 @@ _KINDS: Final = ("sample", "function")
 _TERM: Final = re.compile(
     r'(?:(?P<field>[A-Za-z0-9_]+):)?"(?P<phrase>(?:[^"]|"")*)(?P<end>"?)|(?P<word>\S+)', re.DOTALL
 )
-# Not `C:\\dir`, `std::string` and `http://host`. Whether it is one that is known, is asked later.
+# Not `C:\dir`, `std::string` and `http://host`.
 _FIELD: Final = re.compile(r"([A-Za-z0-9_]{2,}):(?![:/\\])(.*)", re.DOTALL)
 # What was surely meant as a field: not `localhost:80` and `error:`.
 _UNKNOWN: Final = re.compile(r'[A-Za-z]+:["*A-Za-z]')
-
 
 _GLOB_SPECIAL: Final = re.compile(r"[?\[]")
 _WORD_START: Final = re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9]|(?<=[a-z])[A-Z]|(?<=[A-Za-z])\d|(?<=\d)[A-Za-z]")
@@ -124,9 +123,9 @@ def _split(term: re.Match[str]) -> tuple[str, str]:
         # For this error only.
         from difflib import get_close_matches  # noqa: PLC0415
 
-        nearest = get_close_matches(name.lower(), FIELDS, 1, 0)
-        hint = f"; did you mean {nearest[0]}:?" if nearest else ";"
-        raise _error(f"has no known field{hint} There are {', '.join(FIELDS)}", term[0])
+        nearest = get_close_matches(name.lower(), FIELDS, 1, 0.4)
+        hint = f" (did you mean {nearest[0]}:?)" if nearest else ""
+        raise _error(f"has an unknown field{hint}; there are {', '.join(FIELDS)}", term[0])
     return "", f"{name}:{value}"
 
 

@@ -82,6 +82,7 @@ def test_each_name_is_given_once_before_any_is_given_twice(db: SampleDB) -> None
     db.add_sample(named("last", "memcpy_chk", "wmemcpy"))
     assert sorted(texts(db.search("memcpy", limit=4))) == ["memcpy", "memcpy", "memcpy_chk", "wmemcpy"]
     assert len(db.search("memcpy", limit=0)) == 22
+    assert sorted(texts(db.search('memcpy tag:""', limit=3))) == ["memcpy", "memcpy_chk", "wmemcpy"]
 
 
 @pytest.mark.parametrize("name", ["invoice (1).pdf.exe", "a-b_c.d", 'say "hi"', "100%_sure", r"C:\x\y.dll", "f(int*)"])

@@ -309,6 +309,8 @@ class _Search:
         """Yield each name of the reader's last condition, with the first function that refers to it."""
         wanted = set(reader.names[-1][1])
         for sample_id, group in groupby(self._read(reader), attrgetter("sample_id")):
+            if not wanted:
+                return
             first = samples.locate(self._connection, sample_id).function_ids[0]
             places = {each.function_id - first for each in group}
             for name_id, positions in list(references.iter_positions(self._connection, kind, sample_id, wanted)):
