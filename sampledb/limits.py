@@ -36,6 +36,7 @@ MAX_JSON_DEPTH: Final = 200
 # Far above every count and hash; Python refuses to print integers that are a few times longer.
 MAX_JSON_INTEGER_BITS: Final = 4096
 
+_SMALL: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
 _DIGITS: Final = re.compile(r"[0-9a-fA-F]{8,64}")
 _FAMILY: Final = re.compile(r"(?:[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*)?")
@@ -60,6 +61,11 @@ def is_clean(value: str) -> bool:
     if "\0" in value:
         return False
     return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def fold(value: str) -> str:
+    """Return text with its ASCII capitals as small letters, as SQLite's LIKE and NOCASE compare it."""
+    return value.translate(_SMALL)
 
 
 def printable(field: str, value: object, *, shortest: int = 0) -> str:
@@ -116,14 +122,18 @@ def tag(field: str, value: object) -> str:
 
 
 def tags(value: object) -> tuple[str, ...]:
-    """Return at most 50 different tags of 1 to 50 characters, in the order given; `value` is a list or tuple."""
+    """Return at most 50 different tags of 1 to 50 characters, in the order given; `value` is a list or tuple.
+
+    Tags that differ only by ASCII capitals are not different.
+    """
     # Not any sequence: text is one of characters, and never meant so.
     if not isinstance(value, list | tuple) or len(value) > MAX_TAGS:
         raise InvalidInputError.of("tags", f"a list of at most {MAX_TAGS} tags", value)
     checked = tuple(tag("tags", each) for each in value)
-    if len(set(checked)) < len(checked):
-        twice = next(each for each in checked if checked.count(each) > 1)
-        raise InvalidInputError.of("tags", "free of duplicates", twice)
+    folded = [fold(each) for each in checked]
+    twice = next((each for place, each in enumerate(checked) if folded.index(folded[place]) < place), None)
+    if twice is not None:
+        raise InvalidInputError.of("tags", "free of duplicates, also of those that differ by ASCII capitals", twice)
     return checked
 
 

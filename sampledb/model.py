@@ -84,7 +84,7 @@ class Sample(Record, frozen=True):
         sha256: 64 lower-case hex digits.
         name: The file's name, extension included.
         extension: The part of the name after its last dot, lower-case.
-        tags: In the order of adding, without duplicates.
+        tags: In the order of adding, without duplicates, whatever their ASCII capitals are.
         media_info: MediaInfo's tracks, `{"tracks": [{"@type": "General", …}, …]}`, or another JSON object.
         notes: Free text, or `None`.
         family: The malware family or the library, as in SMDA's and MCRIT's `family`.
@@ -224,7 +224,10 @@ class Function(Record, frozen=True):
         return head if self.disassembly is None else head + render_disassembly(self.disassembly)
 
 
-HitField: TypeAlias = Literal["name", "family", "version", "component", "tag", "notes", "function", "api", "string"]
+HitField: TypeAlias = Literal[
+    "name", "family", "version", "component", "tag", "notes", "codec", "extension", "sha256", "md5", "sha1",
+    "function", "pic_hash", "api", "string",
+]  # fmt: skip
 
 
 class Hit(Record, frozen=True):
@@ -233,12 +236,14 @@ class Hit(Record, frozen=True):
     Attributes:
         sample_id: The sample, or the sample of the function.
         function_id: The function; `None` for a sample.
-        field: The field that matches: `name`, `family`, `version`, `component`, `tag`, `notes`; `function` for its
-            name; `api` or `string` for what it refers to, of which `function_id` is the first function that does.
+        field: The field that matches: `name`, `family`, `version`, `component`, `tag`, `notes`, `codec`, `extension`,
+            `sha256`, `md5`, `sha1`; of functions `function` for the name, `pic_hash`, and `api` or `string` for what
+            it refers to. Where words find an API or a string, `function_id` is the first function that refers to it.
         text: The whole content of this field.
         sample: The sample's name.
         offset: Of the function, unsigned 64-bit; `None` for a sample.
-        score: The quality of the match, above 0; 1 means that the field equals the text.
+        score: The quality of the match, above 0; 1 means that the field equals the text, or meets the conditions of a
+            search without words.
     """
 
     sample_id: SampleId

@@ -5,6 +5,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from sampledb.limits import fold
+
 U64 = 2**64 - 1
 KERNEL = 0xFFFF_F800_0000_1000
 
@@ -18,7 +20,7 @@ notes = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 labels = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=64).filter(str.isprintable)
 families = st.from_regex(r"[A-Za-z0-9]{1,9}([._-][A-Za-z0-9]{1,9}){0,4}", fullmatch=True) | st.just("")
 tags = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=50)
-tag_lists = st.lists(tags, max_size=8, unique=True)
+tag_lists = st.lists(tags, max_size=8, unique_by=fold)
 json_values = st.recursive(
     st.none()
     | st.booleans()

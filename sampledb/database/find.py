@@ -66,7 +66,7 @@ class Find(Handle):
             pic_hash: Exactly this hash, an integer or hex text such as `"0x88400bfc6390d494"`.
             sample_id: Only functions of this sample.
             family: Only functions of samples of this family.
-            tag: Only functions of samples with this tag.
+            tag: Only functions of samples with this tag, ASCII capitals ignored.
             is_library: Only functions of samples that are libraries, or that are not.
             min_instructions: Only functions of at least so many instructions.
             limit: The most hits to yield, 0 for all.
@@ -208,14 +208,11 @@ def _get(connection: Connection, sample_id: int, function_id: int) -> Function:
     return found
 
 
-def _list_names(api: str | None, string: str | None) -> dict[Kind, Any]:
-    """Return what tells whether a name of each kind matches, and the texts that all of them contain."""
-    found: dict[Kind, Any] = {}
-    if api is not None:
-        found[references.APIS] = names.compile_api_glob(api), ()
-    if string is not None:
-        found[references.STRINGS] = names.compile_part(string), [string.lower()]
-    return found
+def _list_names(api: str | None, string: str | None) -> tuple[tuple[Kind, Callable[[str], bool], Sequence[str]], ...]:
+    """Return the names that a function must refer to, as Conditions take them."""
+    apis = () if api is None else ((references.APIS, names.compile_api_glob(api), ()),)
+    strings = () if string is None else ((references.STRINGS, names.compile_part(string), [string.lower()]),)
+    return (*apis, *strings)
 
 
 def _check_text(field: str, value: str | None) -> str | None:

@@ -180,7 +180,7 @@ class Samples(Handle):
         """Return the samples that match all filters, by `sample_id` and in its order (MCRIT's `GET /samples`).
 
         `start` is a position among the matches, from 0; `limit` is the most to return, 0 for all. `family=""` matches
-        samples without a family.
+        samples without a family. ASCII capitals are ignored in `tag`.
         """
         start, count = window(start, limit)
         filters = _filters(family=family, tag=tag, name=name, extension=extension, is_library=is_library)
@@ -286,7 +286,7 @@ class Samples(Handle):
     def tag_sample(self, sample_id: int, *tags: str, remove: Iterable[str] = ()) -> Sample:
         """Append tags to a sample, remove those in `remove`, and return it.
 
-        Adding a tag that the sample has, or removing one that it has not, changes nothing.
+        Adding a tag that the sample has, or removing one that it has not, changes nothing. ASCII capitals are ignored.
 
         Raises:
             NotFoundError: There is no such sample.

@@ -10,6 +10,10 @@ from sampledb.errors import InvalidInputError
 from sampledb.files import open_regular
 
 _CHUNK_BYTES: Final = 1024 * 1024
+# Of each track: its format, the names under which it is sold, and the code of its codec.
+_FORMATS: Final = ("Format", "Format_Commercial", "Format_Commercial_IfAny", "CodecID")
+# Of a file, and characters of each: more than MediaInfo finds, which users may give.
+_MOST_FORMATS, _LONGEST_FORMAT = 100, 100
 
 
 class Media(msgspec.Struct, frozen=True):
@@ -58,6 +62,18 @@ def describe(
         if media_info is None:
             media_info = _ask_mediainfo(file)
     return Media(*digests, size, name, given, tags, media_info or {})
+
+
+def list_formats(media_info: dict[str, Any]) -> list[str]:
+    """Return the formats and codecs of MediaInfo's tracks, each once and on one line; what is no text is left out."""
+    tracks = media_info.get("tracks")
+    found: dict[str, None] = {}
+    for track in tracks if isinstance(tracks, list) else ():
+        for value in map(track.get, _FORMATS) if isinstance(track, dict) else ():
+            if isinstance(value, str):
+                found[" ".join(value[:_LONGEST_FORMAT].replace("\0", " ").split())] = None
+    found.pop("", None)
+    return list(found)[:_MOST_FORMATS]
 
 
 def _hash_file(file: str | os.PathLike[str]) -> tuple[tuple[str, str, str], int]:

@@ -59,6 +59,7 @@ CREATE TABLE samples (
     added_at          TEXT    NOT NULL,                   -- ISO 8601, UTC, to the microsecond
     statistics        TEXT    NOT NULL,                   -- SMDA's counts, a JSON object
     media_info        TEXT    NOT NULL,                   -- MediaInfo's tracks, a JSON object
+    formats           TEXT    NOT NULL,                   -- the formats and codecs of these tracks, one a line
     notes             TEXT,
     CHECK ((first_function_id IS NULL) = (num_functions = 0))
 ) STRICT"""
@@ -67,10 +68,10 @@ _SAMPLES_BY_FAMILY: Final = "CREATE INDEX samples_by_family ON samples (family)"
 
 _SAMPLE_TAGS: Final = """
 CREATE TABLE sample_tags (
-    -- The tags of each sample, in their order.
+    -- The tags of each sample, in their order. ASCII capitals make no other tag.
     sample_id INTEGER NOT NULL REFERENCES samples (sample_id) ON DELETE CASCADE,
     position  INTEGER NOT NULL,  -- from 0
-    tag       TEXT    NOT NULL,
+    tag       TEXT    NOT NULL COLLATE NOCASE,
     PRIMARY KEY (sample_id, position)
 ) STRICT, WITHOUT ROWID"""
 
@@ -244,7 +245,7 @@ CREATE VIEW sample_texts AS
     SELECT sample_id, name, family, version, component,
            coalesce((SELECT group_concat(tag, char(31)) FROM sample_tags
                      WHERE sample_tags.sample_id = samples.sample_id), '') AS tags,
-           coalesce(notes, '') AS notes
+           coalesce(notes, '') AS notes, formats, extension
     FROM samples"""
 
 # Trigrams find parts of names, which words would not: `crypt` in `aes_encrypt_block`. Positions (detail=full) would
@@ -254,7 +255,7 @@ _SAMPLE_SEARCH: Final = """
 CREATE VIRTUAL TABLE sample_search
     -- Finds samples by the text in sample_texts; rowid is the sample_id. In your own SQL, MATCH takes only terms of
     -- three characters ('"cry" AND "ryp"'), LIKE finds nothing, and the columns are NULL.
-    USING fts5(name, family, version, component, tags, notes,
+    USING fts5(name, family, version, component, tags, notes, formats, extension,
                content='', detail=none, columnsize=0, tokenize='trigram')"""
 
 _FUNCTION_SEARCH: Final = """

@@ -44,16 +44,19 @@ def test_a_part_of_a_function_name_finds_the_function(db: SampleDB) -> None:
     }
 
 
-@pytest.mark.parametrize("field", ["name", "family", "version", "component", "tag", "notes"])
+@pytest.mark.parametrize("field", ["name", "family", "version", "component", "tag", "notes", "extension", "codec"])
 def test_every_text_of_a_sample_finds_it_and_is_named(db: SampleDB, field: str) -> None:
     db.add_sample(named("other"))
     sample = db.add_sample(named("a"))
-    db.update_sample(sample.sample_id, **{{"tag": "tags", "family": "family_name"}.get(field, field): _value(field)})
+    argument = {"tag": "tags", "family": "family_name", "codec": "media_info"}.get(field, field)
+    db.update_sample(sample.sample_id, **{argument: _value(field)})
     (hit,) = db.search("edl")
     assert (hit.sample_id, hit.function_id, hit.field, hit.text) == (sample.sample_id, None, field, "needle")
 
 
 def _value(field: str) -> Any:
+    if field == "codec":
+        return {"tracks": [{"Format": "hay"}, {"Format": 5, "CodecID": " needle\n"}, "odd", {"Title": "needles"}]}
     return ["hay", "needle"] if field == "tag" else "needle"
 
 
@@ -79,6 +82,7 @@ def test_each_name_is_given_once_before_any_is_given_twice(db: SampleDB) -> None
     db.add_sample(named("last", "memcpy_chk", "wmemcpy"))
     assert sorted(texts(db.search("memcpy", limit=4))) == ["memcpy", "memcpy", "memcpy_chk", "wmemcpy"]
     assert len(db.search("memcpy", limit=0)) == 22
+    assert sorted(texts(db.search('memcpy tag:""', limit=3))) == ["memcpy", "memcpy_chk", "wmemcpy"]
 
 
 @pytest.mark.parametrize("name", ["invoice (1).pdf.exe", "a-b_c.d", 'say "hi"', "100%_sure", r"C:\x\y.dll", "f(int*)"])
@@ -90,11 +94,11 @@ def test_punctuation_means_itself(db: SampleDB, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["NEAR(a b)", "name:x", '"', '""', "a AND", "*", "^x", "%", "_", "\\", "'; DROP TABLE x"]
+    "text", ["NEAR(a b)", '"name:x"', "name::x", '""', "a AND", "*", "^x", "%", "_", "\\", "'; DROP TABLE x"]
 )
 def test_no_character_has_a_meaning_of_its_own(db: SampleDB, text: str) -> None:
     db.add_sample(named("a", "abc", "x_y"), name="plain")
-    assert all(text.casefold() in hit.text for hit in db.search(text))
+    assert all(text.strip('"').casefold() in hit.text for hit in db.search(text))
 
 
 def test_words_of_one_or_two_characters_find_too(db: SampleDB) -> None:
@@ -216,8 +220,9 @@ def test_whatever_a_name_holds_each_part_of_it_finds_it(
             word = data.draw(st.sampled_from(data.draw(st.sampled_from(functions)).name.split()))
             start = data.draw(st.integers(0, len(word) - 1))
             part = word[start : data.draw(st.integers(start + 1, len(word)))]
+            quoted = '"' + part[:400].replace('"', '""') + '"'
             expected = {each.function_id for each in functions if part.lower() in each.name.lower()}
-            assert expected <= {hit.function_id for hit in db.search(part[:1000], limit=0)}
+            assert expected <= {hit.function_id for hit in db.search(quoted, limit=0)}
         assert db.check(deep=True) == []
 
 
@@ -288,3 +293,19 @@ def test_tags_that_break_a_rule_change_nothing(db: SampleDB) -> None:
     with pytest.raises(NotFoundError):
         db.tag_sample(9, "a")
     assert len(db.get_sample(sample_id).tags) == 50
+
+
+def test_tags_that_differ_by_capitals_are_one(db: SampleDB) -> None:
+    sample_id = db.add_media(sha256="0" * 64, tags=["hdtv", "Ärger"]).sample_id
+    db.add_sample(report(function(4096)), name="x")
+    assert db.tag_sample(sample_id, "HDTV", "New").tags == ("hdtv", "Ärger", "New")
+    assert db.tag_sample(2, "HdTv").tags == ("HdTv",)
+    assert [*db.list_samples(tag="HDTV")] == [1, 2]
+    assert len([*db.find_functions(tag="hdtv")]) == 1
+    assert [*db.list_samples(tag="ärger")] == []
+    assert db.stats().num_tags == 3
+    assert db.tag_sample(sample_id, remove=["HDTV"]).tags == ("Ärger", "New")
+    with pytest.raises(InvalidInputError, match="capitals"):
+        db.update_sample(sample_id, tags=["a", "A"])
+    plan = db.query("EXPLAIN QUERY PLAN SELECT sample_id FROM sample_tags WHERE tag = 'A'")
+    assert "USING COVERING INDEX sample_tags_by_tag (tag=?)" in plan[0]["detail"]

@@ -236,6 +236,8 @@ READS: Final[dict[str, Call]] = {
     "functions_with_pic_hash": lambda db: db.functions_with_pic_hash(0x1000),
     "search": lambda db: db.search("sub_1"),
     "search shortly": lambda db: db.search("s", limit=0),
+    "search by fields": lambda db: db.search("family:* api:* string:* sub", limit=0),
+    "search functions": lambda db: db.search("string:* kind:function", limit=0),
     "get_binary": _of_each(lambda db, each: db.get_binary(each)),
     "list_jobs": lambda db: db.list_jobs(),
     "stats": lambda db: db.stats(),

@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from sampledb import Hit, SampleDB
-from sampledb.cli.program import command
+from sampledb.cli.program import START, command
 from sampledb.cli.table import Column, format_table
 from sampledb.cli.terminal import Answer, Screen
 from sampledb.text import escape_unprintable
@@ -24,15 +24,25 @@ _HITS: Final = (
 )
 
 
-@command("search corpus.sampledb CreateRemoteThread", "search corpus.sampledb gandcrab 5 --limit 10")
+@command(
+    "search corpus.sampledb CreateRemoteThread",
+    "search corpus.sampledb gandcrab 5 --limit 10",
+    "search corpus.sampledb 'family:win.* api:CreateFile* tag:packed'",
+    "search corpus.sampledb 'string:\"user agent\" kind:function'",
+    "search corpus.sampledb codec:avc extension:ts --start 50",
+)
 @click.argument("text", metavar="TEXT...", nargs=-1, required=True)
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Largest number.")
-def search(db: SampleDB, text: Sequence[str], limit: int) -> Answer:
-    """Search names, families, tags, notes and function names.
+@START
+@click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, help="Largest number; 0 means all.")
+def search(db: SampleDB, text: Sequence[str], start: int, limit: int) -> Answer:
+    """Search samples and their code by words and fields.
 
-    The best hits come first.
+    The best hits come first. All words, "phrases in quotes" and conditions must hold. A condition is field:value or
+    field:"a value", with * for any characters. Fields of samples: name, family, tag, notes, version, component, codec,
+    extension, hash, sha256; they restrict functions to these samples. Fields of functions: name, api, string, label,
+    pic_hash. kind:sample and kind:function leave out the others.
     """
-    found = db.search(" ".join(text), limit=limit)
+    found = db.search(" ".join(text), start=start, limit=limit)
     return Answer(found.to_dicts, partial(_format_hits, hits=found))
 
 

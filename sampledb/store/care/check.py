@@ -11,7 +11,7 @@ from sampledb.format.report import join_report
 from sampledb.model import Problem
 from sampledb.store.connection import Connections
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import functions, jobs, references, reports, trigrams
+from sampledb.store.tables import functions, jobs, references, reports, samples, trigrams
 
 _COUNTS: Final = """
 SELECT samples.sample_id, samples.num_functions, samples.first_function_id,
@@ -73,6 +73,7 @@ def find_problems(connections: Connections, *, deep: bool) -> list[Problem]:
     }
     if deep:
         parts |= {
+            "media": samples.find_differences,
             "reports": _reports,
             "disassembly": _disassembly,
             "references": references.find_differences,

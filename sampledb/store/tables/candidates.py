@@ -1,10 +1,11 @@
 """Candidates: the functions that may meet conditions, as far as rows and indexes tell."""
 
+import re
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -35,6 +36,7 @@ _NAMES: Final = """
 SELECT name
 FROM functions
 WHERE function_id IN (SELECT rowid FROM function_search WHERE function_search MATCH ?)"""
+_ALL_NAMES: Final = "SELECT DISTINCT name FROM functions WHERE name <> '' AND name LIKE ? ESCAPE '~'"
 _WITH_NAME: Final = "SELECT DISTINCT sample_id FROM functions WHERE name = ? AND name <> ''"
 # Word for word as in the index functions_by_long_name; the trigrams of these names are not all indexed.
 _WITH_LONG_NAME: Final = "SELECT DISTINCT sample_id FROM functions WHERE length(name) > 1000"
@@ -45,6 +47,7 @@ SELECT function_id, "offset", name, num_instructions
 FROM functions NOT INDEXED
 WHERE function_id BETWEEN :begin AND :last AND num_instructions >= :least
   AND (:pic_hash IS NULL OR pic_hash = :pic_hash)
+  AND name LIKE :like ESCAPE '~'
   AND (:ids IS NULL OR function_id IN (SELECT value FROM json_each(:ids)))
 ORDER BY function_id
 LIMIT :limit"""
@@ -70,17 +73,19 @@ class Conditions:
         filters: Of samples, as in `samples.FILTERS`.
         name: Tells whether a function's name matches.
         name_literals: Texts that every name that matches contains, in small letters.
-        names: For each kind of names that a function must refer to, what tells whether one matches, and its literals.
+        names: For each name that a function must refer to, its kind, what tells whether one matches, and its literals.
         pic_hash: Unsigned.
         min_instructions: The least.
+        among: Ids of samples.
     """
 
     filters: Mapping[str, Any] = field(default_factory=dict)
     name: Callable[[str], bool] | None = None
     name_literals: Sequence[str] = ()
-    names: Mapping[Kind, tuple[Callable[[str], bool], Sequence[str]]] = field(default_factory=dict)
+    names: tuple[tuple[Kind, Callable[[str], bool], Sequence[str]], ...] = ()
     pic_hash: int | None = None
     min_instructions: int = 0
+    among: frozenset[int] | None = None
 
 
 class _Range(NamedTuple):
@@ -98,6 +103,13 @@ def _require_growth(before: int, after: int) -> None:
         raise CorruptFileError.of(f"after the id {before} comes {after}", "the tables")
 
 
+def _make_pattern(literals: Iterable[str]) -> str:
+    """Return a pattern of LIKE that all names match which contain these texts in some capitals."""
+    longest = max(filter(str.isascii, literals), key=len, default="")
+    # To Python, these are the small letters of two letters that are not ASCII, and differ from theirs to LIKE.
+    return "%" + re.sub("[ik]", "_", re.sub("[%_~]", r"~\g<0>", longest)) + "%"
+
+
 class Candidates:
     """Reads the candidates in the order of samples and offsets, some at a time.
 
@@ -105,15 +117,17 @@ class Candidates:
 
     Attributes:
         is_done: Whether there are no more.
+        names: For each of the conditions' names, its kind and the ids of those that match.
     """
 
     def __init__(self, connection: Connection, conditions: Conditions) -> None:
         self.is_done = False
         self._conditions = conditions
-        self._names = {
-            kind: references.find_names(connection, kind, matches, literals)
-            for kind, (matches, literals) in conditions.names.items()
-        }
+        self.names = [
+            (kind, references.find_names(connection, kind, matches, literals))
+            for kind, matches, literals in conditions.names
+        ]
+        self._like = _make_pattern(conditions.name_literals)
         self._where = [samples.FILTERS[name] for name in conditions.filters]
         among = self._find_samples(connection)
         self._among = None if among is None else sorted(among)
@@ -158,12 +172,9 @@ class Candidates:
     def _ask_for(self, connection: Connection, sample: _Range, limit: int) -> dict[str, object]:
         """Return the parameters of `_FUNCTIONS` for some functions of a sample."""
         ids = None
-        if self._names:
+        if self.names:
             positions = set.intersection(
-                *(
-                    references.find_positions(connection, kind, sample.sample_id, names)
-                    for kind, names in self._names.items()
-                )
+                *(references.find_positions(connection, kind, sample.sample_id, names) for kind, names in self.names)
             )
             ids = _encode([sample.first + place for place in positions if place <= sample.last - sample.first]).decode()
         pic_hash = self._conditions.pic_hash
@@ -173,6 +184,7 @@ class Candidates:
             "least": min(self._conditions.min_instructions, limits.MAX_ID),
             "pic_hash": None if pic_hash is None else codec.signed(pic_hash),
             "ids": ids,
+            "like": self._like,
             "limit": limit,
         }
 
@@ -198,21 +210,26 @@ class Candidates:
     def _find_samples(self, connection: Connection) -> set[int] | None:
         """Return the samples that may have candidates by what the indexes tell; `None` for all."""
         conditions = self._conditions
-        found = [references.find_samples(connection, kind, names) for kind, names in self._names.items()]
+        found = [references.find_samples(connection, kind, names) for kind, names in self.names]
         if conditions.pic_hash is not None:
             rows = connection.execute(_WITH_HASH, (codec.signed(conditions.pic_hash),))
             found.append({sample_id for (sample_id,) in rows})
         if conditions.name is not None:
             named = self._find_named(connection, conditions.name)
             found += [] if named is None else [named]
+        if conditions.among is not None:
+            found.append(set(conditions.among))
         return set.intersection(*found) if found else None
 
     def _find_named(self, connection: Connection, matches: Callable[[str], bool]) -> set[int] | None:
         """Return the samples that have a function whose name may match; `None` if the index does not help."""
         expression = trigrams.match_all(filter(str.isascii, self._conditions.name_literals))
-        if not expression:
+        if not expression and matches(""):
             return None
-        names = [name for (name,) in connection.execute(_NAMES, (expression,)) if matches(name)]
+        rows = (
+            connection.execute(_NAMES, (expression,)) if expression else connection.execute(_ALL_NAMES, (self._like,))
+        )
+        names = list(islice((name for (name,) in rows if matches(name)), _MOST_NAMES + 1))
         if len(names) > _MOST_NAMES:
             return None
         found = connection.execute(_WITH_LONG_NAME).fetchall()

@@ -4,7 +4,7 @@ A row of references holds the functions of one sample that refer to one name, so
 looked up, without reading others. What stands here follows from the frames, and `rebuild` makes it of them again.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from hashlib import blake2b
 from typing import Final, Literal, NamedTuple
 
@@ -126,10 +126,24 @@ def find_samples(connection: Connection, kind: Kind, names: Iterable[int]) -> se
     return {sample_id for (sample_id,) in rows}
 
 
-def find_positions(connection: Connection, kind: Kind, sample_id: int, names: set[int]) -> set[int]:
+def iter_positions(
+    connection: Connection, kind: Kind, sample_id: int, names: Container[int]
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield the id of each of these names that a sample refers to, and the positions of its functions that do."""
+    for name_id, positions in connection.execute(kind.sql(_OF_SAMPLE), (sample_id,)):
+        if name_id in names:
+            yield name_id, _decode_positions(positions)
+
+
+def find_positions(connection: Connection, kind: Kind, sample_id: int, names: Container[int]) -> set[int]:
     """Return the positions of a sample's functions that refer to any of these names."""
-    rows = connection.execute(kind.sql(_OF_SAMPLE), (sample_id,))
-    return {place for name_id, positions in rows if name_id in names for place in _decode_positions(positions)}
+    return {place for _, found in iter_positions(connection, kind, sample_id, names) for place in found}
+
+
+def get_name(connection: Connection, kind: Kind, name_id: int) -> str:
+    """Return a name by its id."""
+    ((name,),) = connection.execute(kind.sql("SELECT {name} FROM {names} WHERE {id} = ?"), (name_id,))
+    return str(name)
 
 
 def locate_first(connection: Connection, kind: Kind, name: str) -> list[tuple[int, int, int, str]]:

@@ -1,8 +1,8 @@
 """The tables `samples` and `sample_tags`: rows in, frozen Samples out."""
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -10,8 +10,8 @@ from sampledb import limits
 from sampledb.errors import CorruptFileError, InvalidInputError, NotFoundError
 from sampledb.format import codec
 from sampledb.format.report import Report
-from sampledb.intake.media import Media
-from sampledb.model import Sample, SampleId
+from sampledb.intake.media import Media, list_formats
+from sampledb.model import Problem, Sample, SampleId
 from sampledb.store.sqlite import Connection
 from sampledb.store.tables import trigrams, values
 
@@ -40,12 +40,13 @@ FILTERS: Final = {
 }
 
 # From a prefix of hex digits to the first text that sorts after all with this prefix; each column has an index.
+_HASHES: Final = """
+    SELECT sample_id, 'sha256', sha256 FROM samples WHERE sha256 BETWEEN :prefix AND :end
+    UNION ALL SELECT sample_id, 'md5', md5 FROM samples WHERE md5 BETWEEN :prefix AND :end AND md5 <> ''
+    UNION ALL SELECT sample_id, 'sha1', sha1 FROM samples WHERE sha1 BETWEEN :prefix AND :end AND sha1 <> ''"""
 _BY_HASH: Final = f"""
 {_SELECT}
-WHERE sample_id IN (
-    SELECT sample_id FROM samples WHERE sha256 BETWEEN :prefix AND :end
-    UNION SELECT sample_id FROM samples WHERE md5 BETWEEN :prefix AND :end AND md5 <> ''
-    UNION SELECT sample_id FROM samples WHERE sha1 BETWEEN :prefix AND :end AND sha1 <> '')
+WHERE sample_id IN (SELECT sample_id FROM ({_HASHES}))
 ORDER BY sample_id
 LIMIT 2"""  # noqa: S608
 
@@ -166,6 +167,11 @@ def get_by_hash(connection: Connection, prefix: str) -> Sample:
     return _make_sample(rows[0])
 
 
+def find_by_hash(connection: Connection, prefix: str) -> list[tuple[int, Literal["sha256", "md5", "sha1"], str]]:
+    """Return sample id, kind and digits of each hash that begins with these lower-case digits."""
+    return connection.execute(_HASHES, {"prefix": prefix, "end": prefix + "g"}).fetchall()
+
+
 def find(connection: Connection, *, sha256: str) -> Stored | None:
     """Return the stored facts about the sample of a SHA-256, or `None`."""
     row = connection.execute(f"{_FIND} sha256 = ?", (sha256,)).fetchone()
@@ -204,7 +210,7 @@ def insert(connection: Connection, sha256: str, username: str, sample_id: int | 
     """Insert a sample without analysis and media metadata, under a new id unless one is given."""
     columns = {
         "sample_id": sample_id,
-        **dict.fromkeys(("name", "extension", "md5", "sha1", *_ANALYSIS), ""),
+        **dict.fromkeys(("name", "extension", "md5", "sha1", "formats", *_ANALYSIS), ""),
         **dict.fromkeys(("is_library", "base_addr", "binary_size", "binweight", "num_functions", "has_media"), 0),
         "bitness": None,
         "statistics": "{}",
@@ -252,7 +258,7 @@ def put_media(connection: Connection, stored: Stored, media: Media) -> None:
     name = media.given.get("name", stored.name or media.found_name)
     columns: dict[str, object] = {**_name_columns(stored, name), **media.given, "has_media": 1}
     if media.media_info:
-        columns["media_info"] = values.to_json(media.media_info)
+        columns |= _media_columns(media.media_info)
     with _reindexing(connection, stored.sample_id):
         _set(connection, stored.sample_id, columns)
         _set_tags(connection, stored.sample_id, _merge_tags(connection, stored.sample_id, media.tags))
@@ -264,7 +270,7 @@ def update(connection: Connection, sample_id: SampleId, changes: dict[str, Any])
     columns = dict(changes)
     tags = columns.pop("tags", None)
     if "media_info" in columns:
-        columns["media_info"] = values.to_json(columns["media_info"])
+        columns |= _media_columns(columns["media_info"])
     with _reindexing(connection, sample_id):
         if columns:
             _set(connection, sample_id, columns)
@@ -280,26 +286,34 @@ def restore(connection: Connection, sample: Sample) -> None:
     update(connection, sample.sample_id, kept)
 
 
-def retag(connection: Connection, sample_id: SampleId, add: Iterable[str], remove: Container[str]) -> None:
+def retag(connection: Connection, sample_id: SampleId, add: Iterable[str], remove: Iterable[str]) -> None:
     """Add tags after those that the sample has, and remove others."""
     with _reindexing(connection, sample_id):
         _set_tags(connection, sample_id, _merge_tags(connection, sample_id, add, remove))
 
 
 def _merge_tags(
-    connection: Connection, sample_id: SampleId, add: Iterable[str], remove: Container[str] = ()
+    connection: Connection, sample_id: SampleId, add: Iterable[str], remove: Iterable[str] = ()
 ) -> list[str]:
     kept = connection.execute("SELECT tag FROM sample_tags WHERE sample_id = ? ORDER BY position", (sample_id,))
-    together = [tag for tag in dict.fromkeys([*(tag for (tag,) in kept), *add]) if tag not in remove]
+    together: dict[str, str] = {}
+    for tag in (*(tag for (tag,) in kept), *add):
+        together.setdefault(limits.fold(tag), tag)
+    for tag in remove:
+        together.pop(limits.fold(tag), None)
     if len(together) > limits.MAX_TAGS:
-        raise InvalidInputError.of("tags", f"at most {limits.MAX_TAGS} with those the sample has", together)
-    return together
+        raise InvalidInputError.of("tags", f"at most {limits.MAX_TAGS} with those the sample has", [*together])
+    return [*together.values()]
 
 
 def delete(connection: Connection, sample_id: SampleId) -> None:
     """Delete a sample that has no functions, with its tags and its report."""
     trigrams.remove_sample(connection, sample_id)
     connection.execute("DELETE FROM samples WHERE sample_id = ?", (sample_id,))
+
+
+def _media_columns(media_info: dict[str, Any]) -> dict[str, str]:
+    return {"media_info": values.to_json(media_info), "formats": "\n".join(list_formats(media_info))}
 
 
 def _name_columns(stored: Stored, name: str) -> dict[str, str]:
@@ -341,3 +355,18 @@ def _make_sample(row: tuple[Any, ...]) -> Sample:
     except (TypeError, ValueError, RecursionError) as error:
         raise CorruptFileError.of(f"a value cannot be read: {error}", f"samples, sample_id {row[0]}") from error
     return Sample(*fields)
+
+
+# Checking
+
+
+def find_differences(connection: Connection) -> Iterator[Problem]:
+    """Yield a Problem for each sample whose formats are not those of its media metadata."""
+    for sample_id, media_info, formats in connection.execute(
+        "SELECT sample_id, media_info, formats FROM samples WHERE media_info <> '{}' OR formats <> ''"
+    ):
+        # What is no JSON is found by the check of JSON.
+        with suppress(ValueError):
+            if _media_columns(values.parse_object(media_info))["formats"] != formats:
+                where = f"samples, sample_id {sample_id}"
+                yield Problem("formats are not those of media_info", where, sample_id)

@@ -21,7 +21,7 @@ _MAX_TRIGRAMS: Final = 16
 # Characters of a function's name that are indexed; scoring a name of megabytes would take seconds.
 INDEXED: Final = 1000
 
-SAMPLE_FIELDS: Final = ("name", "family", "version", "component", "tags", "notes")
+SAMPLE_FIELDS: Final = ("name", "family", "version", "component", "tags", "notes", "formats", "extension")
 
 
 class Index(NamedTuple):
