@@ -13,7 +13,7 @@ from sampledb import limits
 from sampledb.errors import CorruptFileError
 from sampledb.format import codec
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import references, samples, trigrams
+from sampledb.store.tables import labels, references, samples, trigrams
 from sampledb.store.tables.references import Kind
 
 # Samples whose rows are read at a time.
@@ -46,6 +46,7 @@ FROM functions NOT INDEXED
 WHERE function_id BETWEEN :begin AND :last AND num_instructions >= :least
   AND (:pic_hash IS NULL OR pic_hash = :pic_hash)
   AND (:ids IS NULL OR function_id IN (SELECT value FROM json_each(:ids)))
+  AND (:offsets IS NULL OR "offset" IN (SELECT value FROM json_each(:offsets)))
 ORDER BY function_id
 LIMIT :limit"""
 
@@ -70,6 +71,8 @@ class Conditions:
         filters: Of samples, as in `samples.FILTERS`.
         name: Tells whether a function's name matches.
         name_literals: Texts that every name that matches contains, in small letters.
+        label: Tells whether a function's label matches.
+        label_literals: Like `name_literals`.
         names: For each kind of names that a function must refer to, what tells whether one matches, and its literals.
         pic_hash: Unsigned.
         min_instructions: The least.
@@ -78,6 +81,8 @@ class Conditions:
     filters: Mapping[str, Any] = field(default_factory=dict)
     name: Callable[[str], bool] | None = None
     name_literals: Sequence[str] = ()
+    label: Callable[[str], bool] | None = None
+    label_literals: Sequence[str] = ()
     names: Mapping[Kind, tuple[Callable[[str], bool], Sequence[str]]] = field(default_factory=dict)
     pic_hash: int | None = None
     min_instructions: int = 0
@@ -166,13 +171,15 @@ class Candidates:
                 )
             )
             ids = _encode([sample.first + place for place in positions if place <= sample.last - sample.first]).decode()
-        pic_hash = self._conditions.pic_hash
+        pic_hash, label = self._conditions.pic_hash, self._conditions.label
+        offsets = None if label is None else labels.find_offsets(connection, sample.sample_id, label)
         return {
             "begin": sample.begin,
             "last": sample.last,
             "least": min(self._conditions.min_instructions, limits.MAX_ID),
             "pic_hash": None if pic_hash is None else codec.signed(pic_hash),
             "ids": ids,
+            "offsets": None if offsets is None else _encode(offsets).decode(),
             "limit": limit,
         }
 
@@ -202,6 +209,8 @@ class Candidates:
         if conditions.pic_hash is not None:
             rows = connection.execute(_WITH_HASH, (codec.signed(conditions.pic_hash),))
             found.append({sample_id for (sample_id,) in rows})
+        if conditions.label is not None:
+            found.append(labels.find_samples(connection, conditions.label, conditions.label_literals))
         if conditions.name is not None:
             named = self._find_named(connection, conditions.name)
             found += [] if named is None else [named]
