@@ -28,6 +28,9 @@ MAX_TAG: Final = 50
 MAX_NOTES: Final = 1000
 MAX_NAME: Final = 255
 MAX_LABEL: Final = 64
+# Of a function: names of C++ and Rust are long.
+MAX_FUNCTION_LABEL: Final = 1000
+MAX_COMMENT: Final = 10_000
 MAX_SEARCH: Final = 1000
 MAX_WORDS: Final = 50
 MAX_EXTENSION: Final = 10
@@ -305,6 +308,8 @@ _RULES: Final[dict[str, Callable[[Any], Any]]] = {
     "tag": partial(tag, "tag"),
     "media_info": partial(json_object, "media_info"),
     "notes": notes,
+    "label": partial(text, "name", longest=MAX_FUNCTION_LABEL),
+    "comment": partial(text, "comment", longest=MAX_COMMENT),
 }
 
 

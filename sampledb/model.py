@@ -165,6 +165,8 @@ class Function(Record, frozen=True):
         pic_hash: SMDA's position-independent code hash, unsigned 64-bit, or `None`. It belongs to the
             sample's `smda_version`: other versions hash the same code to other values.
         disassembly: SMDA's whole function dict, or `None` where a call leaves it out.
+        label: The name that somebody gave it, `""` for none; `label_function` sets it.
+        comment: The comment that somebody gave it, `""` for none.
     """
 
     _columns = (
@@ -180,6 +182,8 @@ class Function(Record, frozen=True):
     binweight: float
     pic_hash: int | None
     disassembly: dict[str, Any] | None = None
+    label: str = ""
+    comment: str = ""
 
     @property
     def instructions(self) -> RecordList[Instruction]:
@@ -226,7 +230,7 @@ class Function(Record, frozen=True):
 
 HitField: TypeAlias = Literal[
     "name", "family", "version", "component", "tag", "notes", "codec", "extension", "sha256", "md5", "sha1",
-    "function", "pic_hash", "api", "string",
+    "function", "label", "comment", "pic_hash", "api", "string",
 ]  # fmt: skip
 
 
@@ -237,8 +241,9 @@ class Hit(Record, frozen=True):
         sample_id: The sample, or the sample of the function.
         function_id: The function; `None` for a sample.
         field: The field that matches: `name`, `family`, `version`, `component`, `tag`, `notes`, `codec`, `extension`,
-            `sha256`, `md5`, `sha1`; of functions `function` for the name, `pic_hash`, and `api` or `string` for what
-            it refers to. Where words find an API or a string, `function_id` is the first function that refers to it.
+            `sha256`, `md5`, `sha1`; of functions `function` for the name, `label`, `comment`, `pic_hash`, and `api` or
+            `string` for what it refers to. Where words find an API or a string, `function_id` is the first function
+            that refers to it.
         text: The whole content of this field.
         sample: The sample's name.
         offset: Of the function, unsigned 64-bit; `None` for a sample.
@@ -267,7 +272,9 @@ class FunctionHit(Record, frozen=True):
         address: Of the first match of the last condition that was given, in the order of `api`, `string`, `constant`,
             `mnemonics`, `code`, `text`; `None` if there was none of these, or if the report has no address.
         match: What matched there: the API, the string, the instruction or run of instructions, or the bytes; the name
-            or the hash of the function if only these were asked for.
+            the label or the hash of the function if only these were asked for.
+        label: The name that somebody gave to the function, `""` for none.
+        comment: The comment that somebody gave to the function, `""` for none.
     """
 
     sample_id: SampleId
@@ -277,6 +284,34 @@ class FunctionHit(Record, frozen=True):
     num_instructions: int
     address: int | None
     match: str
+    label: str = ""
+    comment: str = ""
+
+
+class Label(Record, frozen=True):
+    """The name and the comment that somebody gave to a function.
+
+    Attributes:
+        sample_id: The sample of the function.
+        offset: Address of the function's entry, unsigned 64-bit.
+        name: `""` for none, as is the comment; both are empty where a label was removed.
+        comment: Free text.
+        username: The user who said so.
+        updated_at: The time when they did, UTC.
+        is_current: Whether it is the label of the function now, and not a former one.
+        function_id: The function at this offset in the present analysis, `None` if there is none.
+    """
+
+    _columns = ("sample_id", "offset", "name", "comment", "username", "updated_at", "is_current")
+
+    sample_id: SampleId
+    offset: int
+    name: str
+    comment: str
+    username: str
+    updated_at: datetime
+    is_current: bool
+    function_id: FunctionId | None
 
 
 class Stats(Record, frozen=True):

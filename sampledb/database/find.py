@@ -11,7 +11,7 @@ from sampledb.errors import InvalidInputError, NotFoundError
 from sampledb.format import references as names
 from sampledb.model import Function, FunctionHit, RecordList
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import addresses, functions, references, samples
+from sampledb.store.tables import addresses, functions, labels, references, samples
 from sampledb.store.tables.references import Kind
 
 if TYPE_CHECKING:
@@ -96,23 +96,21 @@ class Find(Handle):
             filters=filters,
             name=None if _check_text("name", name) is None else names.compile_glob(str(name)),
             name_literals=() if name is None else names.list_literals(name),
+            label=None if _check_text("label", label) is None else labels.compile_globs([str(label)]),
+            label_literals=() if label is None else names.list_literals(label),
             names=_list_names(scan.api, scan.string),
             pic_hash=None if pic_hash is None else limits.address("pic_hash", pic_hash),
             min_instructions=limits.position("min_instructions", min_instructions),
         )
         most = limits.position("limit", limit) or None
-        if conditions == Conditions() and scan == Scan() and _check_text("label", label) is None:
+        if conditions == Conditions() and scan == Scan():
             raise InvalidInputError(
                 "find_functions needs at least one condition.", {"field": "name", "rule": "one condition"}
             )
         if sample_id is not None:
             with self._connections.reading() as connection:
                 samples.locate(connection, filters["sample_id"])
-        search = FunctionSearch(self._connections, conditions, scan)
-        if label is not None:
-            # No function has a label.
-            return iter(())
-        return islice(search.run(progress), most)
+        return islice(FunctionSearch(self._connections, conditions, scan).run(progress), most)
 
     def list_apis(self, sample_id: int | None = None, *, pattern: str = "*") -> dict[str, int]:
         """Return the number of functions that refer to each API, most first, in a sample or in all.

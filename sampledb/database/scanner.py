@@ -2,18 +2,20 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from time import monotonic
 from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
 
 from sampledb.errors import CorruptFileError, InvalidInputError
 from sampledb.format.columns import Place
 from sampledb.format.scan import Scan, Scanner
 from sampledb.model import FunctionHit, FunctionId, SampleId
 from sampledb.store.connection import Connections
-from sampledb.store.tables import frames
+from sampledb.store.tables import frames, labels
 from sampledb.store.tables.candidates import Candidate, Candidates, Conditions
 from sampledb.workers.pool import Ask, Pool
 from sampledb.workers.process import DiedError, UnavailableError
@@ -136,8 +138,8 @@ class FunctionSearch:
     def _finish(self, work: _Work) -> Iterator[FunctionHit]:
         """Yield the hits among candidates, in their order."""
         if work.answer is None:
-            for candidate in work.candidates if self._scan == Scan() else ():
-                yield _make_hit(candidate, None, self._tell_match(candidate))
+            for hit in self._add_labels(_make_hit(each, None, "") for each in work.candidates):
+                yield msgspec.structs.replace(hit, match=self._tell_match(hit))
             return
         answer = work.answer.result()
         found = {
@@ -145,19 +147,24 @@ class FunctionSearch:
             for ids, each_frame in zip(work.held, answer.found, strict=False)
             for each in each_frame
         }
-        for candidate in work.candidates:
-            if candidate.function_id in found:
-                _, address, match = found[candidate.function_id]
-                yield _make_hit(candidate, address, match)
+        yield from self._add_labels(
+            _make_hit(each, found[each.function_id].address, found[each.function_id].match)
+            for each in work.candidates
+            if each.function_id in found
+        )
         if answer.fault:
             first = work.held[min(len(answer.found), len(work.held) - 1)][0]
             raise CorruptFileError.of(answer.fault, f"disassembly, function_id {first}", self._connections.path)
 
-    def _tell_match(self, candidate: Candidate) -> str:
-        """Return what a function matches by its row alone."""
+    def _add_labels(self, hits: Iterable[FunctionHit]) -> list[FunctionHit]:
+        with self._connections.snapshot() as connection:
+            return labels.add_labels(connection, list(hits))
+
+    def _tell_match(self, hit: FunctionHit) -> str:
+        """Return what a function matches by its row and its label alone."""
         if self._conditions.pic_hash is not None:
             return f"0x{self._conditions.pic_hash:016x}"
-        return candidate.name if self._conditions.name else ""
+        return hit.name if self._conditions.name else hit.label if self._conditions.label else ""
 
 
 def _make_hit(candidate: Candidate, address: int | None, match: str) -> FunctionHit:

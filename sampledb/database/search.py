@@ -14,11 +14,11 @@ class Search(Handle):
         """Return the samples and functions that meet all terms of `text`, best first.
 
         A **word**, or a "quoted phrase", is searched in the names, families, versions, components, tags, notes, formats
-        and extensions of samples, in the names of functions (their first 1,000 characters), and in the APIs and strings
-        that functions refer to, each of which is one hit. All words must be in the same sample, or in the same name. It
-        may be part of a longer one: `crypt` finds `aes_encrypt_block`. ASCII capitals are ignored, and no character in
-        it has a special meaning. 8 or more hex digits alone find samples by the beginning of a hash too, and `0x` with
-        16 digits finds functions by their `pic_hash`.
+        and extensions of samples, in the names of functions (their first 1,000 characters), in their labels and the
+        comments of these, and in the APIs and strings that functions refer to, each of which is one hit. All words must
+        be in the same sample, or in the same name. It may be part of a longer one: `crypt` finds `aes_encrypt_block`.
+        ASCII capitals are ignored, and no character in it has a special meaning. 8 or more hex digits alone find
+        samples by the beginning of a hash too, and `0x` with 16 digits finds functions by their `pic_hash`.
 
         A **condition** is `field:value` or `field:"a value"`, in which `*` stands for any characters and capitals are
         ignored; `field:""` means without one. The value is the whole text of the field, or a part of it for `notes` and

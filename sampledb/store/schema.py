@@ -185,6 +185,34 @@ CREATE VIEW function_strings AS
     SELECT first_function_id + value AS function_id, sample_id, string
     FROM string_references JOIN strings USING (string_id) JOIN samples USING (sample_id), json_each(functions)"""
 
+_LABELS: Final = """
+CREATE TABLE labels (
+    -- The names and comments that people gave to functions. They stay when a sample is analyzed again.
+    label_id   INTEGER PRIMARY KEY,
+    sample_id  INTEGER NOT NULL REFERENCES samples (sample_id) ON DELETE CASCADE,
+    "offset"   INTEGER NOT NULL,  -- of the function, like functions."offset"
+    name       TEXT    NOT NULL,
+    comment    TEXT    NOT NULL,
+    username   TEXT    NOT NULL,  -- who said so
+    updated_at TEXT    NOT NULL   -- ISO 8601, UTC, to the microsecond
+) STRICT"""
+
+_LABELS_BY_OFFSET: Final = 'CREATE UNIQUE INDEX labels_by_offset ON labels (sample_id, "offset")'
+
+_LABEL_HISTORY: Final = """
+CREATE TABLE label_history (
+    -- The former rows of labels; one without name and comment says that a label was removed.
+    history_id INTEGER PRIMARY KEY,
+    sample_id  INTEGER NOT NULL REFERENCES samples (sample_id) ON DELETE CASCADE,
+    "offset"   INTEGER NOT NULL,
+    name       TEXT    NOT NULL,
+    comment    TEXT    NOT NULL,
+    username   TEXT    NOT NULL,
+    updated_at TEXT    NOT NULL
+) STRICT"""
+
+_LABEL_HISTORY_BY_OFFSET: Final = 'CREATE INDEX label_history_by_offset ON label_history (sample_id, "offset")'
+
 _JOBS: Final = """
 CREATE TABLE jobs (
     -- Binaries to be disassembled, and their outcome, in the order of submission.
@@ -269,6 +297,11 @@ CREATE VIRTUAL TABLE string_search
     -- Finds strings; rowid is the string_id. In your own SQL, use it like sample_search.
     USING fts5(string, content='', detail=none, columnsize=0, tokenize='trigram')"""
 
+_LABEL_SEARCH: Final = """
+CREATE VIRTUAL TABLE label_search
+    -- Finds labels by name and comment; rowid is the label_id. In your own SQL, use it like sample_search.
+    USING fts5(name, comment, content='', detail=none, columnsize=0, tokenize='trigram')"""
+
 # In the order of creation.
 STATEMENTS: Final = tuple(
     statement.strip()
@@ -298,6 +331,10 @@ STATEMENTS: Final = tuple(
         _STRING_REFERENCES_BY_SAMPLE,
         _FUNCTION_APIS,
         _FUNCTION_STRINGS,
+        _LABELS,
+        _LABELS_BY_OFFSET,
+        _LABEL_HISTORY,
+        _LABEL_HISTORY_BY_OFFSET,
         _JOBS,
         _JOBS_UNFINISHED,
         _JOBS_BY_SAMPLE,
@@ -306,6 +343,7 @@ STATEMENTS: Final = tuple(
         _SAMPLE_SEARCH,
         _FUNCTION_SEARCH,
         _STRING_SEARCH,
+        _LABEL_SEARCH,
     )
 )
 

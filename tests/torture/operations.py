@@ -23,7 +23,7 @@ _BINARY = b"the binary of a queued job"
 _OTHER_BINARY = b"another binary"
 
 # These differ between two runs of the same operation.
-_CHANGING = {"added_at", "job_id", "submitted_at", "started_at", "finished_at", "attempts"}
+_CHANGING = {"added_at", "job_id", "submitted_at", "started_at", "finished_at", "attempts", "updated_at"}
 
 Run = Callable[[SampleDB], Iterator[object]]
 Prepare = Callable[[Path], None]
@@ -65,6 +65,8 @@ def store(folder: Path) -> None:
         db.add_sample(_report("first", 6), family="win.first")
         db.add_sample(_report("second", 3))
         db.tag_sample(2, "red", "green")
+        db.label_function(2, 64, name="named")
+        db.label_function(2, 0, comment="to go")
         db.add_media(sha256="a" * 64, name="clip.mp4", notes="a clip")
         db.submit_binary(_BINARY, filename="queued.exe", keep_binary=True)
         db.delete_sample(1)
@@ -130,6 +132,11 @@ def _tag(db: SampleDB) -> Iterator[object]:
     yield db.tag_sample(2, "blue", remove=["red"])
 
 
+def _label(db: SampleDB) -> Iterator[object]:
+    yield db.label_function(2, 64, name="renamed")
+    yield db.delete_label(2, 0)
+
+
 def _delete(db: SampleDB) -> Iterator[object]:
     yield db.delete_sample(2)
 
@@ -189,6 +196,7 @@ OPERATIONS = {
     "attach": Operation(_attach, store),
     "update": Operation(_update, store),
     "tag": Operation(_tag, store),
+    "label": Operation(_label, store),
     "delete": Operation(_delete, store),
     "add media": Operation(_add_media, store),
     "submit a binary": Operation(_submit, store),

@@ -20,6 +20,9 @@ def make(path: Path) -> bytes:
             functions = [_function(0x1000 * place, f"sub_{place:x}_{seed}") for place in range(1, 41)]
             db.add_sample(report(*functions, seed=seed, filler=_RANDOM.randbytes(9000).hex()), family="win.test")
         db.add_media(sha256="0" * 64, name="clip.mp4", tags=["reviewed"], media_info={"tracks": [{"Format": "AVC"}]})
+        db.label_function(1, 0x1000, name="found_it", comment="said once")
+        db.label_function(1, 0x1000, comment="said twice " * 20)
+        db.label_function(2, 0x2000, name="also_found")
         db.update_sample(1, tags=["reviewed", "linux"], notes="note " * 200)
         kept = db.submit_binary(_RANDOM.randbytes(9000), keep_binary=True)
         db.cancel_job(kept)

@@ -58,6 +58,8 @@ _TABLES: Final = {
     "samples": "sample_id = :sample",
     "sample_tags": "sample_id = :sample",
     "reports": "sample_id = :sample",
+    "labels": "sample_id = :sample",
+    "label_history": "sample_id = :sample",
     "functions": "function_id BETWEEN :first AND :last",
     "disassembly": "first_function_id BETWEEN :first AND :last",
 }
@@ -254,7 +256,18 @@ class _Salvage:
             report["xcfg"] = {str(each.offset): each.disassembly for each in found}
         if sample or report:
             fault = self._store(lambda connection: _store_sample(connection, sample_id, sample, report))
+            fault = fault or self._store(partial(self._copy_labels, sample_id))
             yield from [Problem(f"what is left of it breaks a rule: {fault}", where)] if fault else []
+
+    def _copy_labels(self, sample_id: int, connection: Connection) -> None:
+        for table in ("labels", "label_history"):
+            rows = _try(self._read_rows, table, _TABLES[table], {"sample": sample_id})
+            if rows is not None:
+                rows.insert(connection)
+        for (label_id,) in connection.execute(
+            "SELECT label_id FROM labels WHERE sample_id = ?", (sample_id,)
+        ).fetchall():
+            trigrams.add_label(connection, label_id)
 
     def _recover_functions(self, sample_id: int) -> Iterator[Function | Problem]:
         ids = _try(lambda: samples.locate(self._source, sample_id).function_ids)

@@ -14,7 +14,8 @@ from sampledb import limits
 from sampledb.errors import CorruptFileError
 from sampledb.format import codec
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import references, samples, trigrams
+from sampledb.store.tables import labels, references, samples, trigrams
+from sampledb.store.tables.labels import Text
 from sampledb.store.tables.references import Kind
 
 # Samples whose rows are read at a time.
@@ -49,6 +50,7 @@ WHERE function_id BETWEEN :begin AND :last AND num_instructions >= :least
   AND (:pic_hash IS NULL OR pic_hash = :pic_hash)
   AND name LIKE :like ESCAPE '~'
   AND (:ids IS NULL OR function_id IN (SELECT value FROM json_each(:ids)))
+  AND (:offsets IS NULL OR "offset" IN (SELECT value FROM json_each(:offsets)))
 ORDER BY function_id
 LIMIT :limit"""
 
@@ -73,6 +75,8 @@ class Conditions:
         filters: Of samples, as in `samples.FILTERS`.
         name: Tells whether a function's name matches.
         name_literals: Texts that every name that matches contains, in small letters.
+        label: Tells whether a function's label matches.
+        label_literals: Like `name_literals`, in its name or in its comment.
         names: For each name that a function must refer to, its kind, what tells whether one matches, and its literals.
         pic_hash: Unsigned.
         min_instructions: The least.
@@ -82,6 +86,8 @@ class Conditions:
     filters: Mapping[str, Any] = field(default_factory=dict)
     name: Callable[[str], bool] | None = None
     name_literals: Sequence[str] = ()
+    label: Callable[[Text], bool] | None = None
+    label_literals: Sequence[str] = ()
     names: tuple[tuple[Kind, Callable[[str], bool], Sequence[str]], ...] = ()
     pic_hash: int | None = None
     min_instructions: int = 0
@@ -177,7 +183,8 @@ class Candidates:
                 *(references.find_positions(connection, kind, sample.sample_id, names) for kind, names in self.names)
             )
             ids = _encode([sample.first + place for place in positions if place <= sample.last - sample.first]).decode()
-        pic_hash = self._conditions.pic_hash
+        pic_hash, label = self._conditions.pic_hash, self._conditions.label
+        offsets = None if label is None else labels.find_offsets(connection, sample.sample_id, label)
         return {
             "begin": sample.begin,
             "last": sample.last,
@@ -185,6 +192,7 @@ class Candidates:
             "pic_hash": None if pic_hash is None else codec.signed(pic_hash),
             "ids": ids,
             "like": self._like,
+            "offsets": None if offsets is None else _encode(offsets).decode(),
             "limit": limit,
         }
 
@@ -214,6 +222,8 @@ class Candidates:
         if conditions.pic_hash is not None:
             rows = connection.execute(_WITH_HASH, (codec.signed(conditions.pic_hash),))
             found.append({sample_id for (sample_id,) in rows})
+        if conditions.label is not None:
+            found.append(labels.find_samples(connection, conditions.label, conditions.label_literals))
         if conditions.name is not None:
             named = self._find_named(connection, conditions.name)
             found += [] if named is None else [named]

@@ -18,9 +18,9 @@ from sampledb.format.frame import FrameError, Row, pause_garbage_collection
 from sampledb.format.xcfg import FunctionRow, derive_row
 from sampledb.model import Function, Problem
 from sampledb.store.sqlite import Connection, sqlite3
-from sampledb.store.tables import trigrams, values
+from sampledb.store.tables import labels, trigrams, values
 
-_FIELDS: Final = [field for field in Function.__struct_fields__ if field != "disassembly"]
+_FIELDS: Final = [field for field in Function.__struct_fields__ if field not in {"disassembly", "label", "comment"}]
 _COLUMNS: Final = ", ".join(f'functions."{field}"' for field in _FIELDS)
 _RANGE: Final = f"SELECT {_COLUMNS} FROM functions WHERE function_id BETWEEN ? AND ? ORDER BY function_id LIMIT ?"  # noqa: S608
 
@@ -58,7 +58,7 @@ def select(
     connection: Connection, first: int, last: int, *, limit: int = -1, disassembly: bool = False
 ) -> list[Function]:
     """Return the functions from `first` to `last`, inclusive, in id order; at most `limit` unless it is negative."""
-    functions = _make_functions(connection.execute(_RANGE, (first, last, limit)))
+    functions = labels.add_labels(connection, _make_functions(connection.execute(_RANGE, (first, last, limit))))
     return _add_disassembly(connection, functions) if disassembly and functions else functions
 
 
@@ -72,7 +72,7 @@ def get(connection: Connection, sample_id: int, function_id: int) -> Function | 
     *fields, first, checksum, frame = row
     if frame is None:
         raise corrupt_error("there is no disassembly", function_id)
-    return _decode(first, checksum, frame, _make_functions([fields]))[0]
+    return _decode(first, checksum, frame, labels.add_labels(connection, _make_functions([fields])))[0]
 
 
 def select_ids(connection: Connection, ids: Iterable[int]) -> list[Function]:
@@ -81,7 +81,7 @@ def select_ids(connection: Connection, ids: Iterable[int]) -> list[Function]:
         f"SELECT {_COLUMNS} FROM functions WHERE function_id IN (SELECT value FROM json_each(?)) ORDER BY function_id",  # noqa: S608
         (values.to_json(list(ids)),),
     )
-    return _make_functions(rows)
+    return labels.add_labels(connection, _make_functions(rows))
 
 
 def select_by_pic_hash(connection: Connection, pic_hash: int, least: int = 0) -> list[Function]:
@@ -90,7 +90,13 @@ def select_by_pic_hash(connection: Connection, pic_hash: int, least: int = 0) ->
         f"SELECT {_COLUMNS} FROM functions WHERE pic_hash = ? AND num_instructions >= ? ORDER BY function_id",  # noqa: S608
         (codec.signed(pic_hash), least),
     )
-    return _make_functions(rows)
+    return labels.add_labels(connection, _make_functions(rows))
+
+
+def has_offset(connection: Connection, sample_id: int, offset: int) -> bool:
+    """Return whether a function of a sample begins at an unsigned offset."""
+    sql = 'SELECT 1 FROM functions WHERE sample_id = ? AND "offset" = ?'
+    return connection.execute(sql, (sample_id, codec.signed(offset))).fetchone() is not None
 
 
 def count_bytes(connection: Connection) -> int:
@@ -233,6 +239,8 @@ def _attach(function: Function, disassembly: dict[str, Any]) -> Function:
         function.binweight,
         function.pic_hash,
         disassembly,
+        function.label,
+        function.comment,
     )
 
 

@@ -13,7 +13,7 @@ from sampledb.format.report import Report
 from sampledb.intake.media import Media, list_formats
 from sampledb.model import Problem, Sample, SampleId
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import trigrams, values
+from sampledb.store.tables import labels, trigrams, values
 
 _FIELDS: Final = Sample.__struct_fields__
 _TAGS: Final = """(
@@ -309,6 +309,7 @@ def _merge_tags(
 def delete(connection: Connection, sample_id: SampleId) -> None:
     """Delete a sample that has no functions, with its tags and its report."""
     trigrams.remove_sample(connection, sample_id)
+    labels.remove_from_search(connection, sample_id)
     connection.execute("DELETE FROM samples WHERE sample_id = ?", (sample_id,))
 
 

@@ -18,7 +18,7 @@ from sampledb.format.references import compile_api_glob, compile_glob, list_lite
 from sampledb.intake.terms import FUNCTION_FIELDS, SAMPLE_FIELDS, Condition, Terms
 from sampledb.model import FunctionId, Hit, HitField, SampleId
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import references, samples, trigrams, values
+from sampledb.store.tables import labels, references, samples, trigrams, values
 from sampledb.store.tables.candidates import Candidate, Candidates, Conditions
 from sampledb.store.tables.references import APIS, STRINGS, Kind
 
@@ -114,10 +114,13 @@ _OF_COLUMNS: Final[dict[str, tuple[HitField, str]]] = {
 _HASHES: Final = ("hash", "sha256")
 _NAME: Final = "name"
 _FUNCTION: Final = "function"
+_LABEL: Final = "label"
+_COMMENT: Final = "comment"
 _OF_FUNCTIONS: Final[dict[str, HitField]] = {
     "name": "function",
     "api": "api",
     "string": "string",
+    "label": "label",
     "pic_hash": "pic_hash",
 }
 _REFERENCES: Final[dict[str, Kind]] = {"api": APIS, "string": STRINGS}
@@ -169,14 +172,17 @@ class _Search:
         restricting = terms.select(*SAMPLE_FIELDS)
         among = frozenset(each for each, *_ in self._find_samples(restricting)) if restricting else None
         hashes = {each.value for each in terms.select("pic_hash")}
-        if terms.select("label") or len(hashes) > 1:
-            # No function has a label, or two hashes.
+        if len(hashes) > 1:
+            # No function has two.
             among = frozenset()
         globs = [each.glob for each in terms.select("name")]
         matchers = [compile_glob(glob) for glob in globs]
+        label_globs = [each.glob for each in terms.select("label")]
         return Conditions(
             name=(lambda name: all(matches(name) for matches in matchers)) if globs else None,
             name_literals=tuple(chain.from_iterable(map(list_literals, globs))),
+            label=labels.compile_globs(label_globs) if label_globs else None,
+            label_literals=tuple(chain.from_iterable(map(list_literals, label_globs))),
             names=tuple(map(_make_reference, terms.select(*_REFERENCES))),
             pic_hash=int(hashes.pop(), 16) if len(hashes) == 1 else None,
             among=among,
@@ -220,6 +226,8 @@ class _Search:
             names = self._name_references(*reader.names[0], sample_id) if first in _REFERENCES else {}
             for each in group:
                 text = each.name if first == "name" else names.get(each.function_id - sample.function_ids[0], value)
+                if first == "label":
+                    text = labels.get(self._connection, sample_id, each.offset).name
                 function_id = FunctionId(each.function_id)
                 yield Hit(sample.sample_id, function_id, _OF_FUNCTIONS[first], text, sample.name, each.offset, 1.0)
 
@@ -243,7 +251,7 @@ class _Search:
         found: list[Iterable[_Found]] = [self._score_samples(most)] if self._has_samples else []
         is_restricted = self._conditions != Conditions()
         if self._has_functions:
-            found.append(self._find_pic_hash(end))
+            found += [self._find_pic_hash(end), self._find_labels()]
             found.append(self._look_through() if is_restricted else self._look_up(most))
         every = chain.from_iterable(found)
         best = sorted(every) if end is None else heapq.nsmallest(end, every)
@@ -279,6 +287,20 @@ class _Search:
             reader = Candidates(self._connection, replace(self._conditions, pic_hash=int(word, 16)))
             for each in islice(self._read(reader), end):
                 yield _Found(False, -1.0, 1, word, each.sample_id, each.function_id, "pic_hash")
+
+    def _find_labels(self) -> Iterator[_Found]:
+        """Yield the functions with all words in the name or in the comment of their label."""
+        matches = self._conditions.label or bool
+        labelled = replace(
+            self._conditions,
+            label=lambda text: any(map(self._terms.holds, text)) and matches(text),
+            label_literals=(*self._conditions.label_literals, *self._words),
+        )
+        for each in self._read(Candidates(self._connection, labelled)):
+            name, comment = labels.get(self._connection, each.sample_id, each.offset)
+            is_name = self._terms.holds(name)
+            text, field = name if is_name else comment, _LABEL if is_name else _COMMENT
+            yield _Found(False, -self._score_name(text), 1, text, each.sample_id, each.function_id, field)
 
     def _look_up(self, most: int) -> Iterator[_Found]:
         """Yield the names of functions, the APIs and the strings that contain all words."""

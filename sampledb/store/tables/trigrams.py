@@ -1,4 +1,4 @@
-"""The FTS5 indexes of trigrams: `sample_search`, `function_search` and `string_search`.
+"""The FTS5 indexes of trigrams: `sample_search`, `function_search`, `string_search` and `label_search`.
 
 The trigrams of a term select the texts that may contain it; the caller then selects those that do. So input from users
 reaches FTS5's query language only as quoted trigrams, and the indexes need no positions. The transaction that changes
@@ -47,8 +47,11 @@ NAMES: Final = Index(
     GROUP BY name""",  # noqa: S608
 )
 STRINGS: Final = Index("string_search", "strings.string_id", "(rowid, string) SELECT string_id, string FROM strings")
+LABELS: Final = Index(
+    "label_search", "labels.label_id", "(rowid, name, comment) SELECT label_id, name, comment FROM labels"
+)
 
-_INDEXES: Final = (SAMPLES, NAMES, STRINGS)
+_INDEXES: Final = (SAMPLES, NAMES, STRINGS, LABELS)
 
 _ADD_SAMPLE: Final = f"INSERT INTO sample_search {SAMPLES.content} WHERE sample_id = :sample"
 _REMOVE_SAMPLE: Final = f"""
@@ -87,6 +90,10 @@ _ADD_STRINGS: Final = f"INSERT INTO string_search {STRINGS.content} WHERE string
 _REMOVE_STRINGS: Final = """
 INSERT INTO string_search (string_search, rowid, string)
 SELECT 'delete', string_id, string FROM strings WHERE string_id IN (SELECT value FROM json_each(:ids))"""
+
+_ADD_LABEL: Final = f"INSERT INTO label_search {LABELS.content} WHERE label_id = :label"
+_REMOVE_LABEL: Final = """
+INSERT INTO label_search (label_search, rowid, name, comment) SELECT 'delete', :label, :name, :comment"""
 
 # Ids of an index's records with its counts and its tree, without which it cannot be written.
 _RECORDS: Final = (1, 10)
@@ -140,6 +147,16 @@ def add_strings(connection: Connection, last: int) -> None:
 def remove_strings(connection: Connection, ids: str) -> None:
     """Remove strings from the index, given a JSON array of their ids, before they are deleted."""
     _change(connection, STRINGS, [_REMOVE_STRINGS], {"ids": ids}, removes=True)
+
+
+def add_label(connection: Connection, label_id: int) -> None:
+    """Index a label, after it was inserted."""
+    _change(connection, LABELS, [_ADD_LABEL], {"label": label_id})
+
+
+def remove_label(connection: Connection, label_id: int, name: str, comment: str) -> None:
+    """Remove a label from the index, given its text."""
+    _change(connection, LABELS, [_REMOVE_LABEL], {"label": label_id, "name": name, "comment": comment}, removes=True)
 
 
 def clear_strings(connection: Connection) -> None:
