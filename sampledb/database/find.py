@@ -78,7 +78,7 @@ class Find(Handle):
         """
         # Threads and processes, which nothing else here needs.
         from sampledb.database.scanner import FunctionSearch  # noqa: PLC0415
-        from sampledb.format.scan import Scan  # noqa: PLC0415
+        from sampledb.format.scan.scanner import Scan  # noqa: PLC0415
         from sampledb.store.tables.candidates import Conditions  # noqa: PLC0415
 
         scan = Scan(

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from sampledb.errors import CorruptFileError, InvalidInputError
 from sampledb.format.columns import Place
-from sampledb.format.scan import Scan, Scanner
+from sampledb.format.scan.scanner import Scan, Scanner
 from sampledb.model import FunctionHit, FunctionId, SampleId
 from sampledb.store.connection import Connections
 from sampledb.store.tables import frames

@@ -14,7 +14,7 @@ import sampledb
 from sampledb import CorruptFileError, InvalidInputError, NotFoundError, SampleDB
 from sampledb.database import scanner
 from sampledb.format.columns import Place
-from sampledb.format.scan import Scan, Scanner
+from sampledb.format.scan.scanner import Scan, Scanner
 from sampledb.store.tables import frames
 from sampledb.store.tables.addresses import find_all_containing
 from tests.markers import every_platform
@@ -206,11 +206,14 @@ def stores(draw: st.DrawFn) -> list[dict[str, Any]]:
             seed=f"sample {number}",
             metadata={"family": draw(st.sampled_from(["", "emotet"])), "is_library": draw(st.booleans())},
         )
-        for number, start in enumerate(draw(st.lists(st.sampled_from([0x401000, KERNEL]), min_size=1, max_size=3)))
+        for number, start in enumerate(draw(st.lists(st.sampled_from([0, 0x401000, KERNEL]), min_size=1, max_size=3)))
     ]
 
 
-TEXTS = ["^ret$", "eax", "^mov .*8$", "jmp 0x", r"\bxor\b", "nothing", "[0-9]{3}", " $"]
+TEXTS = [
+    "^ret$", "eax", "^mov .*8$", "jmp 0x", r"\bxor\b", "nothing", "[0-9]{3}", " $", "(rol|jmp)", "jmp|#0x10", "(?i)RET",
+    "MOV", "p 0x40[12]", "0x401$", "^jmp.*0x401", "x40", "00$", "0x80?", r"ptr \[rsp", "-0x8", "eax,? [^ ]+8",
+]  # fmt: skip
 patterns = st.sampled_from(
     ["*", "main", "MAIN*", "*crypt", "*needle", "?ain", "[a-m]*", "[!m]*", "*İ*", "[]x]*", "zzz"]
 )
