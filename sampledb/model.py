@@ -188,11 +188,25 @@ class Function(Record, frozen=True):
         Raises:
             InvalidInputError: The function came without its disassembly.
         """
+        blocks = self._require_disassembly()["blocks"].values()
+        return RecordList([Instruction(*instruction[:4]) for block in blocks for instruction in block])
+
+    @property
+    def comments(self) -> dict[int, str]:
+        """Return the APIs and the strings, in quotes, that instructions refer to, by address.
+
+        Raises:
+            InvalidInputError: The function came without its disassembly.
+        """
+        from sampledb.format.references import comment_instructions  # noqa: PLC0415 - few ask
+
+        return comment_instructions(self._require_disassembly())
+
+    def _require_disassembly(self) -> dict[str, Any]:
         if self.disassembly is None:
             message = "The function came without its disassembly; get_function() and disassembly=True give it."
             raise InvalidInputError(message, {"field": "disassembly", "rule": "SMDA's function dict", "value": "None"})
-        blocks = self.disassembly["blocks"].values()
-        return RecordList([Instruction(*instruction[:4]) for block in blocks for instruction in block])
+        return self.disassembly
 
     def to_dot(self) -> str:
         """Return the control-flow graph as text for Graphviz, with at most its first 200 blocks.
