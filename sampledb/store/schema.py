@@ -199,6 +199,7 @@ CREATE TABLE jobs (
     bitness      INTEGER NOT NULL CHECK (bitness IN (32, 64)),
     username     TEXT    NOT NULL,          -- who submitted it
     keep_binary  INTEGER NOT NULL CHECK (keep_binary IN (0, 1)),
+    strings      INTEGER NOT NULL CHECK (strings IN (0, 1)),  -- whether SMDA collects them
     attempts     INTEGER NOT NULL CHECK (attempts >= 0),
     runner       TEXT,                      -- who runs it: host/process/random
     lease_until  REAL,                      -- Unix seconds; the runner renews it
