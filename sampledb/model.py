@@ -288,6 +288,22 @@ class FunctionHit(Record, frozen=True):
     match: str
 
 
+class Known(Record, frozen=True):
+    """How much of the code of a sample is in other samples too.
+
+    Attributes:
+        sample_id: The sample.
+        num_functions: Functions that were looked for: of at least so many instructions, with a PIC hash.
+        num_elsewhere: Those of them that another sample has too, by `pic_hash`.
+        num_in_libraries: Those that a library has, which is another sample.
+    """
+
+    sample_id: SampleId
+    num_functions: int
+    num_elsewhere: int
+    num_in_libraries: int
+
+
 class Stats(Record, frozen=True):
     """The content and size of a file.
 
@@ -296,6 +312,7 @@ class Stats(Record, frozen=True):
         num_analyzed: Samples with an SMDA report.
         num_media: Samples with media metadata.
         num_functions: Functions of all samples.
+        num_shared: Functions of at least 10 instructions that another sample has too, by `pic_hash`.
         num_families: Different families.
         num_tags: Different tags.
         disassembly_bytes: Stored bytes of compressed disassembly.
@@ -310,6 +327,7 @@ class Stats(Record, frozen=True):
     num_analyzed: int
     num_media: int
     num_functions: int
+    num_shared: int
     num_families: int
     num_tags: int
     disassembly_bytes: int

@@ -101,7 +101,9 @@ CREATE TABLE functions (
 
 _FUNCTIONS_BY_OFFSET: Final = 'CREATE UNIQUE INDEX functions_by_offset ON functions (sample_id, "offset")'
 
-_FUNCTIONS_BY_PIC_HASH: Final = "CREATE INDEX functions_by_pic_hash ON functions (pic_hash) WHERE pic_hash IS NOT NULL"
+# The columns behind the hash tell what is known from other samples in a tenth of the time of reading the rows.
+_FUNCTIONS_BY_PIC_HASH: Final = """
+CREATE INDEX functions_by_pic_hash ON functions (pic_hash, sample_id, num_instructions) WHERE pic_hash IS NOT NULL"""
 
 _DISASSEMBLY: Final = """
 CREATE TABLE disassembly (
