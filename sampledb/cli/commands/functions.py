@@ -10,10 +10,13 @@ from sampledb import Function, SampleDB
 from sampledb.cli.program import LIMIT, SAMPLE, START, command, get_sample
 from sampledb.cli.table import Column, format_card, format_table
 from sampledb.cli.terminal import Answer, Screen
+from sampledb.errors import shorten
 from sampledb.text import escape_lines
 
 # Of the largest integer of SQLite.
 _LONGEST_ID: Final = 19
+# A string can have 65,536 characters.
+_LONGEST_COMMENT: Final = 200
 
 _FUNCTIONS: Final = (
     Column("id", "cyan", is_number=True),
@@ -110,7 +113,7 @@ def _format_function(screen: Screen, function: Function) -> Iterator[str]:
 
 def _format_instruction(instruction: Sequence[Any], comments: Mapping[int, str]) -> Sequence[str]:
     address, code, mnemonic, operands = instruction[:4]
-    comment = comments.get(address, "")
+    comment = shorten(comments.get(address, ""), _LONGEST_COMMENT)
     return f"{address:#x}", code, mnemonic, operands, comment and f"; {comment}"
 
 
