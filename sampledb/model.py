@@ -192,11 +192,25 @@ class Function(Record, frozen=True):
         Raises:
             InvalidInputError: The function came without its disassembly.
         """
+        blocks = self._require_disassembly()["blocks"].values()
+        return RecordList([Instruction(*instruction[:4]) for block in blocks for instruction in block])
+
+    @property
+    def comments(self) -> dict[int, str]:
+        """Return the APIs and the strings, in quotes, that instructions refer to, by address.
+
+        Raises:
+            InvalidInputError: The function came without its disassembly.
+        """
+        from sampledb.format.references import comment_instructions  # noqa: PLC0415 - few ask
+
+        return comment_instructions(self._require_disassembly())
+
+    def _require_disassembly(self) -> dict[str, Any]:
         if self.disassembly is None:
             message = "The function came without its disassembly; get_function() and disassembly=True give it."
             raise InvalidInputError(message, {"field": "disassembly", "rule": "SMDA's function dict", "value": "None"})
-        blocks = self.disassembly["blocks"].values()
-        return RecordList([Instruction(*instruction[:4]) for block in blocks for instruction in block])
+        return self.disassembly
 
     def to_dot(self) -> str:
         """Return the control-flow graph as text for Graphviz, with at most its first 200 blocks.
@@ -314,6 +328,22 @@ class Label(Record, frozen=True):
     function_id: FunctionId | None
 
 
+class Known(Record, frozen=True):
+    """How much of the code of a sample is in other samples too.
+
+    Attributes:
+        sample_id: The sample.
+        num_functions: Functions that were looked for: of at least so many instructions, with a PIC hash.
+        num_elsewhere: Those of them that another sample has too, by `pic_hash`.
+        num_in_libraries: Those that a library has, which is another sample.
+    """
+
+    sample_id: SampleId
+    num_functions: int
+    num_elsewhere: int
+    num_in_libraries: int
+
+
 class Stats(Record, frozen=True):
     """The content and size of a file.
 
@@ -322,6 +352,7 @@ class Stats(Record, frozen=True):
         num_analyzed: Samples with an SMDA report.
         num_media: Samples with media metadata.
         num_functions: Functions of all samples.
+        num_shared: Functions of at least 10 instructions that another sample has too, by `pic_hash`.
         num_families: Different families.
         num_tags: Different tags.
         disassembly_bytes: Stored bytes of compressed disassembly.
@@ -336,6 +367,7 @@ class Stats(Record, frozen=True):
     num_analyzed: int
     num_media: int
     num_functions: int
+    num_shared: int
     num_families: int
     num_tags: int
     disassembly_bytes: int

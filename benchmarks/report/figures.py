@@ -102,6 +102,16 @@ class Searching(msgspec.Struct, frozen=True):
     adding_named: float  # the same, where every function has a new name
 
 
+class Asking(msgspec.Struct, frozen=True):
+    """Questions about the code, in a store of so many functions."""
+
+    functions: int
+    index: float  # share of the file that the index of APIs and strings takes
+    adding: float  # rate of adding, divided by the rate without this index
+    lookups: dict[str, Timing]
+    scans: dict[str, float]  # functions per second on all cores, by condition
+
+
 class Figures(msgspec.Struct, frozen=True):
     """All figures of one run."""
 
@@ -117,6 +127,7 @@ class Figures(msgspec.Struct, frozen=True):
     adding: tuple[float, float]  # functions per second: the store's, the floor's
     batch: Batch | None = None
     searching: Searching | None = None
+    asking: Asking | None = None
 
 
 def load_figures() -> Figures:

@@ -15,7 +15,7 @@ def format_figures(figures: Figures) -> str:
         f"{figures.machine}; {', '.join(f'{name} {version}' for name, version in figures.versions.items())}\n"
         f"{figures.day}"
     )
-    parts = [_rows, _sizes, _peers, _memory, _growth, _batch, _searching]
+    parts = [_rows, _sizes, _peers, _memory, _growth, _batch, _searching, _asking]
     return "\n\n".join([head, *filter(None, (part(figures) for part in parts))])
 
 
@@ -153,6 +153,19 @@ def _searching(figures: Figures) -> str:
         ["... where every function has a new name", f"{found.adding_named:.2f}", "", "", ""],
     ]
     return _table(lines, ["", "median", "p90", "p99", "target"])
+
+
+def _asking(figures: Figures) -> str:
+    found = figures.asking
+    if found is None:
+        return ""
+    lines = [
+        *([name, *_times(timing), ""] for name, timing in found.lookups.items()),
+        *([name, f"{rate:,.0f}/s", "", "", "66,667/s"] for name, rate in found.scans.items()),
+        ["adding, of its rate without the index", f"{found.adding:.2f}", "", "", "0.90"],
+        ["the index, of the file", f"{found.index:.3f}", "", "", "0.04"],
+    ]
+    return _table(lines, [f"asking {found.functions:,} functions", "median", "p90", "p99", "target"])
 
 
 def _table(lines: Sequence[Sequence[str]], heads: Sequence[str]) -> str:

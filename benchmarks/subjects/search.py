@@ -22,7 +22,7 @@ from benchmarks.corpus import vary_report
 from benchmarks.measure import time_calls, time_pairs
 from benchmarks.report import figures
 from benchmarks.report.figures import Searching
-from sampledb.store.tables import search
+from sampledb.store.tables import trigrams
 
 QUERIES: Final = 300
 _NAME: Final = re.compile(rb'("function_name": ?)"(?:[^"\\]|\\.)*"')
@@ -93,14 +93,14 @@ def _measure_adding(path: Path, reports: Sequence[bytes]) -> float:
 @contextmanager
 def _without_index() -> Iterator[None]:
     changing = ("add_sample", "remove_sample", "add_functions", "remove_functions")
-    kept = {name: getattr(search, name) for name in changing}
+    kept = {name: getattr(trigrams, name) for name in changing}
     try:
         for name in changing:
-            setattr(search, name, lambda *_: None)
+            setattr(trigrams, name, lambda *_: None)
         yield
     finally:
         for name, function in kept.items():
-            setattr(search, name, function)
+            setattr(trigrams, name, function)
 
 
 def main() -> None:

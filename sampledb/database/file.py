@@ -24,6 +24,7 @@ class File(Handle):
         with self._connections.snapshot() as connection:
             return Stats(
                 **samples.count(connection),
+                num_shared=functions.count_shared(connection, functions.LONG),
                 disassembly_bytes=functions.count_bytes(connection),
                 **describe_file(connection),
             )

@@ -9,7 +9,7 @@ from sampledb import limits
 from sampledb.database.handle import Handle
 from sampledb.errors import InvalidInputError, NotFoundError
 from sampledb.format import references as names
-from sampledb.model import Function, FunctionHit, RecordList
+from sampledb.model import Function, FunctionHit, Known, RecordList, SampleId
 from sampledb.store.sqlite import Connection
 from sampledb.store.tables import addresses, functions, labels, references, samples
 from sampledb.store.tables.references import Kind
@@ -78,7 +78,7 @@ class Find(Handle):
         """
         # Threads and processes, which nothing else here needs.
         from sampledb.database.scanner import FunctionSearch  # noqa: PLC0415
-        from sampledb.format.scan import Scan  # noqa: PLC0415
+        from sampledb.format.scan.scanner import Scan  # noqa: PLC0415
         from sampledb.store.tables.candidates import Conditions  # noqa: PLC0415
 
         scan = Scan(
@@ -175,7 +175,9 @@ class Find(Handle):
             ids = addresses.find_all_containing(connection, first, last, found)
             return RecordList(functions.select_ids(connection, ids))
 
-    def twins(self, sample_id: int, function_id: int, *, min_instructions: int = 10) -> RecordList[Function]:
+    def twins(
+        self, sample_id: int, function_id: int, *, min_instructions: int = functions.LONG
+    ) -> RecordList[Function]:
         """Return all other functions with the `pic_hash` of this one, in all samples, by sample and offset.
 
         Args:
@@ -194,6 +196,22 @@ class Find(Handle):
             found = functions.select_by_pic_hash(connection, function.pic_hash, least)
         others = [each for each in found if each.function_id != function.function_id]
         return RecordList(sorted(others, key=lambda each: (each.sample_id, each.function_id)))
+
+    def known(self, sample_id: int, *, min_instructions: int = functions.LONG) -> Known:
+        """Return how many functions of a sample are in other samples and in libraries too, by `pic_hash`.
+
+        Args:
+            sample_id: The sample.
+            min_instructions: Functions of fewer instructions are left out, as by `twins`.
+
+        Raises:
+            NotFoundError: There is no such sample.
+        """
+        sample_id = limits.identity("sample_id", sample_id)
+        least = min(limits.position("min_instructions", min_instructions), limits.MAX_ID)
+        with self._connections.snapshot() as connection:
+            first, last = samples.locate(connection, sample_id).function_ids
+            return Known(SampleId(sample_id), *functions.count_known(connection, first, last, least))
 
 
 def _get(connection: Connection, sample_id: int, function_id: int) -> Function:

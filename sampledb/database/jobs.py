@@ -39,6 +39,7 @@ class Jobs(Handle):
         bitness: int = 32,
         username: str = "anonymous",
         keep_binary: bool = False,
+        strings: bool = True,
     ) -> str:
         """Queue a binary for `run_jobs` and return the id of its job (MCRIT's `POST /samples/binary`).
 
@@ -55,6 +56,8 @@ class Jobs(Handle):
             bitness: The bitness of the dump, 32 or 64.
             username: Who submits it.
             keep_binary: Whether `get_binary` can return the binary after its analysis.
+            strings: Whether SMDA collects the strings that functions refer to. For five programs of Linux, this takes
+                1.9 times the time, and their samples take 1.3 times the space in the file.
 
         Raises:
             InvalidInputError: A value breaks a rule, the path cannot be read, or the binary is empty.
@@ -64,7 +67,7 @@ class Jobs(Handle):
         refuse_open_store(binary, "binary")
         submission = read_submission(
             binary, filename=filename, family=family, version=version, is_dump=is_dump, base_addr=base_addr,
-            bitness=bitness, username=username, keep_binary=keep_binary,
+            bitness=bitness, username=username, keep_binary=keep_binary, strings=strings,
         )  # fmt: skip
         blob = codec.encode(codec.BINARY, submission.binary)
         with self._connections.writing() as connection:
@@ -167,6 +170,7 @@ class Jobs(Handle):
         bitness: int = 32,
         username: str = "anonymous",
         keep_binary: bool = False,
+        strings: bool = True,
     ) -> Sample:
         """Disassemble a binary in a child process and return its sample: `submit_binary` and `run_jobs` in one call.
 
@@ -182,7 +186,7 @@ class Jobs(Handle):
         with use_workers(None) as workers:
             job_id = self.submit_binary(
                 file, filename=filename, family=family, version=version, is_dump=is_dump, base_addr=base_addr,
-                bitness=bitness, username=username, keep_binary=keep_binary,
+                bitness=bitness, username=username, keep_binary=keep_binary, strings=strings,
             )  # fmt: skip
             try:
                 job = self.get_job(job_id)

@@ -12,7 +12,7 @@ import msgspec
 
 from sampledb.errors import CorruptFileError, InvalidInputError
 from sampledb.format.columns import Place
-from sampledb.format.scan import Scan, Scanner
+from sampledb.format.scan.scanner import Scan, Scanner
 from sampledb.model import FunctionHit, FunctionId, SampleId
 from sampledb.store.connection import Connections
 from sampledb.store.tables import frames, labels

@@ -4,12 +4,14 @@ This is for looking through many functions. As in the decoder, each step is for 
 taken when its result is asked for.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate, chain, compress
 from operator import add, itemgetter
+from os.path import commonprefix
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -21,6 +23,10 @@ from sampledb.format.references import Reference
 
 _parse_frame = msgspec.msgpack.Decoder(Frame).decode
 _parse_json = msgspec.json.Decoder().decode
+
+# Parts of an address as `hex` writes it.
+_IN_ADDRESS: Final = re.compile("x?[0-9a-f]+")
+_BEGIN_OF_ADDRESS: Final = re.compile("-|-?0(?:x[0-9a-f]*)?")
 
 # Raised where columns do not fit together.
 _MISFITS: Final = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
@@ -66,6 +72,13 @@ class Listing:
         """Tell whether operands may end in an address in the frame."""
         raise NotImplementedError
 
+    def find_likely(self, groups: Sequence[Sequence[str]]) -> list[int] | None:  # noqa: ARG002 - where there is a way
+        """Return the places of all instructions that may contain a text of each group, ascending; `None` for all.
+
+        Texts are ASCII without capitals, which are ignored, and without spaces.
+        """
+        return None
+
     def locate(self, number: int, place: int) -> int:
         """Return the address of an instruction, which belongs to the function of this number."""
         raise NotImplementedError
@@ -95,15 +108,61 @@ class _Regular(Listing):
 
     @cached_property
     def _text(self) -> str:
-        return self._frame.lines.lower()
+        return self._frame.lines.replace("\0", "\n").lower()
 
     def may_say(self, part: str) -> bool:
         return part in self._text
 
+    @cached_property
+    def _reach(self) -> int:
+        """Return how far an instruction is at most from the one with a known address."""
+        return sum(map(abs, self._frame.gaps)) + abs(self._frame.entries[self._number]) + len(self._frame.lines)
+
     def may_name(self, address: int) -> bool:
-        # No instruction is further from the one with a known address.
-        reach = sum(map(abs, self._frame.gaps)) + abs(self._frame.entries[self._number]) + len(self._frame.lines)
-        return abs(address - self._offset) <= reach
+        return abs(address - self._offset) <= self._reach
+
+    def find_likely(self, groups: Sequence[Sequence[str]]) -> list[int] | None:
+        # Other small letters may have other lengths, or be none.
+        if not groups or not self._frame.lines.isascii():
+            return None
+        texts = {text: self._may_end_in(text) for group in groups for text in group}
+        if not all(any(texts[text] or text in self._text for text in group) for group in groups):
+            return []
+        told = [group for group in groups if not any(texts[text] for text in group)]
+        # The longest words likely leave the fewest instructions.
+        chosen = max(told, key=lambda group: min(map(len, group)), default=None)
+        return None if chosen is None else sorted({place for text in chosen for place in self._find(text)})
+
+    def _may_end_in(self, text: str) -> bool:
+        """Tell whether an address that was cut off from operands may contain a text, or the end of one."""
+        if not any(self._frame.targets):
+            return False
+        low, high = hex(self._offset - self._reach), hex(self._offset + self._reach)
+        longest = max(len(low), len(high))
+        begin = commonprefix([low, high]) if len(low) == len(high) else ""  # noqa: RUF071 - characters are meant
+        ends = (text[place:] for place in range(len(text)) if _BEGIN_OF_ADDRESS.fullmatch(text, place))
+        return _IN_ADDRESS.fullmatch(text) is not None or any(
+            len(end) <= longest and (end.startswith(begin) or begin.startswith(end)) for end in ends
+        )
+
+    def _find(self, text: str) -> Iterator[int]:
+        """Yield the instructions whose mnemonics or operands contain a text, without addresses that were cut off."""
+        lines, number, counted = self._text, 0, 0
+        found = lines.find(text)
+        while found >= 0:
+            number += lines.count("\n", counted, found)
+            place, field = divmod(number, 3)
+            # The first of the three is the code.
+            if field:
+                yield place
+            counted = lines.find("\n", found)
+            found = lines.find(text, counted) if counted >= 0 else -1
+
+    def say(self, place: int) -> str:
+        block = bisect_right(self.blocks, place) - 1
+        is_whole = place < self.blocks[block + 1] - 1 or not self._frame.targets[block]
+        operands = self._lines[3 * place + 2] if is_whole else self.operands[place]
+        return join_words(self.mnemonics[place], operands)
 
     @cached_property
     def blocks(self) -> list[int]:  # type: ignore[override]

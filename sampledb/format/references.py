@@ -7,7 +7,8 @@ what is no text is left out here, though not out of the report.
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -81,11 +82,11 @@ def list_strings(stringrefs: object) -> list[Reference]:
     return list(_read_list(stringrefs)) if isinstance(stringrefs, list) else []
 
 
-def _read_dict(references: dict[str, Any]) -> Iterator[Reference]:
+def _read_dict(references: dict[Any, Any]) -> Iterator[Reference]:
     for key, value in references.items():
         name = value.get("string") if isinstance(value, dict) else value
         if name and isinstance(name, str):
-            yield _address(int(key) if _DECIMAL.fullmatch(key) else None), name
+            yield _address(int(key) if isinstance(key, str) and _DECIMAL.fullmatch(key) else None), name
 
 
 def _read_list(references: list[Any]) -> Iterator[Reference]:
@@ -98,6 +99,19 @@ def _read_list(references: list[Any]) -> Iterator[Reference]:
 def _address(value: object) -> int | None:
     is_address = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= limits.MAX_U64
     return value if is_address else None  # type: ignore[return-value]
+
+
+def comment_instructions(function: Mapping[str, Any]) -> dict[int, str]:
+    """Return what each instruction of a function dict refers to, by its address: APIs, and strings in quotes.
+
+    Nothing is escaped or shortened.
+    """
+    strings = ((address, f'"{string}"') for address, string in list_strings(function.get("stringrefs")))
+    names: dict[int, dict[str, None]] = {}
+    for address, name in chain(list_apis(function.get("apirefs")), strings):
+        if address is not None:
+            names.setdefault(address, {})[name] = None
+    return {address: ", ".join(found) for address, found in names.items()}
 
 
 # Matching names

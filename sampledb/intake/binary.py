@@ -35,12 +35,14 @@ class Submission(NamedTuple):
     bitness: int
     username: str
     keep_binary: bool
+    strings: bool
 
 
 class Request(msgspec.Struct, frozen=True):
     """How to disassemble a binary.
 
     Attributes:
+        strings: Whether SMDA collects the strings that functions refer to.
         timeout: Seconds after which SMDA gives up, when it next looks at the clock.
     """
 
@@ -51,6 +53,7 @@ class Request(msgspec.Struct, frozen=True):
     is_dump: bool
     base_addr: int
     bitness: int
+    strings: bool
     timeout: float
 
 
@@ -79,6 +82,7 @@ def read_submission(
     bitness: object,
     username: object,
     keep_binary: object,
+    strings: object,
 ) -> Submission:
     """Return the checked request to disassemble bytes, or the file at a path.
 
@@ -102,6 +106,7 @@ def read_submission(
         bitness=limits.bitness(bitness),
         username=limits.username(username),
         keep_binary=limits.flag("keep_binary", keep_binary),
+        strings=limits.flag("strings", strings),
         binary=content,
     )
 

@@ -4,18 +4,22 @@ Edges have the colours of IDA: where a block has two successors, one of which is
 is green and the fall-through red; all other edges are blue. Every drawing has bounds, and says what it leaves out.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Literal, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
 from sampledb.errors import InvalidInputError, shorten
+from sampledb.format.references import comment_instructions
 from sampledb.text import escape_unprintable
 
-# Bounds of a drawing: blocks of a function, instructions of a block, characters of an instruction.
+# Bounds of a drawing: blocks of a function, instructions of a block, characters of an instruction and of its comment.
 MAX_BLOCKS: Final = 200
 _MAX_INSTRUCTIONS: Final = 12
-MAX_CHARACTERS: Final = 60
+_MAX_CHARACTERS: Final = 60
+_MAX_COMMENT: Final = 40
+_SEMICOLON: Final = "  ; "
+MAX_LINE: Final = _MAX_CHARACTERS + len(_SEMICOLON) + _MAX_COMMENT
 
 Kind: TypeAlias = Literal["taken", "fallthrough", "always"]
 COLOURS: Final[dict[Kind, str]] = {"taken": "#1a7f37", "fallthrough": "#cf222e", "always": "#0550ae"}
@@ -41,6 +45,8 @@ class _Function(msgspec.Struct):
 
     blocks: dict[str, list[Instruction]]
     blockrefs: dict[str, list[int]] = {}
+    apirefs: Any = None
+    stringrefs: Any = None
 
 
 class Edge(msgspec.Struct, frozen=True):
@@ -57,10 +63,12 @@ class Graph(msgspec.Struct, frozen=True):
     Attributes:
         blocks: Addresses and instructions, in address order.
         edges: By source, without duplicates. Successors outside of the function are left out.
+        comments: The APIs and strings that instructions refer to, by address.
     """
 
     blocks: list[Block]
     edges: list[Edge]
+    comments: dict[int, str]
 
     def list_drawn_edges(self) -> list[Edge]:
         """Return the edges between the first MAX_BLOCKS blocks."""
@@ -80,7 +88,8 @@ def read_graph(disassembly: object) -> Graph:
     except (ValueError, RecursionError) as error:
         message = shorten(f"The disassembly is not SMDA's: {error}", 300)
         raise InvalidInputError(message, {"field": "disassembly", "rule": "SMDA's function dict"}) from error
-    return Graph(blocks, list(_find_edges(blocks, successors)))
+    comments = comment_instructions({"apirefs": function.apirefs, "stringrefs": function.stringrefs})
+    return Graph(blocks, list(_find_edges(blocks, successors)), comments)
 
 
 def _find_edges(blocks: Sequence[Block], successors: Mapping[int, Sequence[int]]) -> Iterator[Edge]:
@@ -96,20 +105,30 @@ def _find_edges(blocks: Sequence[Block], successors: Mapping[int, Sequence[int]]
                 yield Edge(source, position[target], kind)
 
 
-def format_block(block: Block) -> list[str]:
-    """Return a block's lines in ASCII: its first instructions, and a line that counts the others."""
+def format_blocks(graph: Graph) -> list[list[str]]:
+    """Return the lines of the first MAX_BLOCKS blocks, in ASCII, each of at most MAX_LINE characters."""
+    return [_format_block(block, graph.comments) for block in graph.blocks[:MAX_BLOCKS]]
+
+
+def _format_block(block: Block, comments: Mapping[int, str]) -> list[str]:
+    """Return the first instructions of a block, and a line that counts the others."""
     address, instructions = block
     if not instructions:
-        return [_format_line(f"{address:#x}")]
-    lines = [_format_line(str(instruction)) for instruction in instructions[:_MAX_INSTRUCTIONS]]
+        return [_format_text(f"{address:#x}", _MAX_CHARACTERS)]
+    lines = [_format_instruction(each, comments.get(each.address)) for each in instructions[:_MAX_INSTRUCTIONS]]
     rest = len(instructions) - _MAX_INSTRUCTIONS
     return [*lines, f"… {rest:,} more"] if rest > 0 else lines
 
 
-def _format_line(text: str) -> str:
+def _format_instruction(instruction: Instruction, comment: str | None) -> str:
+    line = _format_text(str(instruction), _MAX_CHARACTERS)
+    return f"{line}{_SEMICOLON}{_format_text(comment, _MAX_COMMENT)}" if comment else line
+
+
+def _format_text(text: str, limit: int) -> str:
     # The width of other characters is unknown. Cut first, as operands can have millions.
-    ascii_only = escape_unprintable(text[: 2 * MAX_CHARACTERS]).encode("ascii", "backslashreplace").decode()
-    return shorten(ascii_only, MAX_CHARACTERS)
+    ascii_only = escape_unprintable(text[: 2 * limit]).encode("ascii", "backslashreplace").decode()
+    return shorten(ascii_only, limit)
 
 
 def write_dot(disassembly: object) -> str:
@@ -120,14 +139,14 @@ def write_dot(disassembly: object) -> str:
     """
     graph = read_graph(disassembly)
     rest = len(graph.blocks) - MAX_BLOCKS
-    nodes = [f'b{number} [label="{_write_label(block)}"];' for number, block in enumerate(graph.blocks[:MAX_BLOCKS])]
+    nodes = [f'b{number} [label="{_write_label(lines)}"];' for number, lines in enumerate(format_blocks(graph))]
     arrows = [f'b{edge.source} -> b{edge.target} [color="{COLOURS[edge.kind]}"];' for edge in graph.list_drawn_edges()]
     more = [f'more [shape=plaintext, label="… {rest:,} more blocks"];'] if rest > 0 else []
     return "\n".join(["digraph {", 'node [shape=box, fontname="monospace"];', *nodes, *arrows, *more, "}", ""])
 
 
-def _write_label(block: Block) -> str:
+def _write_label(lines: Iterable[str]) -> str:
     """Return the lines of a box, aligned to the left, as they stand between quotes."""
     # Graphviz reads escapes, and entities as HTML has them, in every label.
-    lines = (line.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;") for line in format_block(block))
-    return "".join(rf"{line}\l" for line in lines)
+    quoted = (line.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;") for line in lines)
+    return "".join(rf"{line}\l" for line in quoted)

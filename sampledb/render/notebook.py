@@ -1,11 +1,11 @@
 """HTML of a function's code, for notebooks."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
 from sampledb.errors import InvalidInputError, MissingExtraError, shorten
-from sampledb.render.graph import Block, read_graph
+from sampledb.render.graph import Graph, read_graph
 from sampledb.render.html import render_code, render_note
 from sampledb.render.svg import draw_graph
 
@@ -22,7 +22,7 @@ def render_disassembly(disassembly: object) -> str:
         return render_note(error.message)
     count = sum(len(block) for _, block in graph.blocks)
     summary = f"{len(graph.blocks):,} blocks, {count:,} instructions"
-    lines = list(islice(_format_blocks(graph.blocks), _MAX_LINES))
+    lines = list(islice(_format_lines(graph), _MAX_LINES))
     rest = count - sum(map(bool, lines))
     lines += [f"… {rest:,} more instructions"] if rest else []
     try:
@@ -32,10 +32,12 @@ def render_disassembly(disassembly: object) -> str:
     return drawing + render_code(summary, lines, unfolded=False)
 
 
-def _format_blocks(blocks: Iterable[Block]) -> Iterator[str]:
+def _format_lines(graph: Graph) -> Iterator[str]:
     """Yield a line for each instruction, and an empty line after each block."""
-    for _, instructions in blocks:
+    for _, instructions in graph.blocks:
         for each in instructions:
             code = f"{shorten(each.code, _CODE_DIGITS):{_CODE_DIGITS}}"
-            yield f"{each.address:#x}  {code}  {each.mnemonic} {each.operands}".rstrip()
+            line = f"{each.address:#x}  {code}  {each.mnemonic} {each.operands}".rstrip()
+            comment = graph.comments.get(each.address)
+            yield f"{line}  ; {comment}" if comment else line
         yield ""

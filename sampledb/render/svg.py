@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
-from sampledb.render.graph import COLOURS, MAX_BLOCKS, MAX_CHARACTERS, Edge, Graph, format_block
+from sampledb.render.graph import COLOURS, MAX_BLOCKS, MAX_LINE, Edge, Graph, format_blocks
 from sampledb.render.html import render_text
 from sampledb.render.layout import Layout, Point, Size, place_boxes
 
@@ -29,7 +29,7 @@ def draw_graph(graph: Graph) -> str:
     edges = graph.list_drawn_edges()
     if len(edges) > MAX_EDGES:
         return _draw_picture([], 0.0, 0.0, f"Not drawn: {len(graph.blocks):,} blocks, {len(graph.edges):,} edges.")
-    texts = [format_block(block) for block in graph.blocks[:MAX_BLOCKS]]
+    texts = format_blocks(graph)
     sizes = [(2 * _PADDING + _CHARACTER * max(map(len, lines)), 2 * _PADDING + _LINE * len(lines)) for lines in texts]
     layout = place_boxes(sizes, [(edge.source, edge.target) for edge in edges])
     boxes = [_draw_box(corner, size, lines) for corner, size, lines in zip(layout.boxes, sizes, texts, strict=True)]
@@ -45,7 +45,8 @@ def _draw_picture(parts: Iterable[str], width: float, height: float, more: str) 
     words = _draw_text(0.0, height + _LINE, more) if more else ""
     height += 2 * _MARGIN + (_LINE if more else 0.0)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}"'
+        # The class is JupyterLab's: it would make a wide picture as narrow as the page, too small to read.
+        f'<svg class="jp-mod-unconfined" xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}"'
         f' viewBox="{-_MARGIN:.0f} {-_MARGIN:.0f} {width:.0f} {height:.0f}"'
         ' font-family="monospace" font-size="12" fill="black" xml:space="preserve">'
         f'<rect x="{-_MARGIN:.0f}" y="{-_MARGIN:.0f}" width="100%" height="100%" fill="white"/>'
@@ -60,7 +61,7 @@ def _draw_box(corner: Point, size: Size, lines: Sequence[str]) -> str:
 
 
 def _draw_text(x: float, y: float, text: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}">{render_text(text, MAX_CHARACTERS)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}">{render_text(text, MAX_LINE)}</text>'
 
 
 def _draw_edge(edge: Edge, layout: Layout, sizes: Sequence[Size]) -> str:

@@ -55,6 +55,7 @@ def disassemble(binary: bytes, request: Request) -> bytes:
     from smda.SmdaConfig import SmdaConfig  # noqa: PLC0415
 
     config = SmdaConfig()
+    config.WITH_STRINGS = request.strings
     # SMDA takes 0 for no limit.
     config.TIMEOUT = max(request.timeout, 0.001)
     disassembler = Disassembler(config)

@@ -7,7 +7,7 @@ import msgspec
 
 from sampledb.format.columns import Place
 from sampledb.format.frame import FrameError
-from sampledb.format.scan import Found, Scan, Scanner
+from sampledb.format.scan.scanner import Found, Scan, Scanner
 from sampledb.workers.pool import Ask
 from sampledb.workers.process import Channel
 

@@ -14,9 +14,10 @@ import sampledb
 from sampledb import CorruptFileError, InvalidInputError, NotFoundError, SampleDB
 from sampledb.database import scanner
 from sampledb.format.columns import Place
-from sampledb.format.scan import Scan, Scanner
+from sampledb.format.scan.scanner import Scan, Scanner
 from sampledb.store.tables import frames
 from sampledb.store.tables.addresses import find_all_containing
+from sampledb.store.tables.functions import _SHARED
 from tests.markers import every_platform
 from tests.raw import raw
 from tests.strategies import KERNEL, U64, function, instruction, report
@@ -206,11 +207,14 @@ def stores(draw: st.DrawFn) -> list[dict[str, Any]]:
             seed=f"sample {number}",
             metadata={"family": draw(st.sampled_from(["", "emotet"])), "is_library": draw(st.booleans())},
         )
-        for number, start in enumerate(draw(st.lists(st.sampled_from([0x401000, KERNEL]), min_size=1, max_size=3)))
+        for number, start in enumerate(draw(st.lists(st.sampled_from([0, 0x401000, KERNEL]), min_size=1, max_size=3)))
     ]
 
 
-TEXTS = ["^ret$", "eax", "^mov .*8$", "jmp 0x", r"\bxor\b", "nothing", "[0-9]{3}", " $"]
+TEXTS = [
+    "^ret$", "eax", "^mov .*8$", "jmp 0x", r"\bxor\b", "nothing", "[0-9]{3}", " $", "(rol|jmp)", "jmp|#0x10", "(?i)RET",
+    "MOV", "p 0x40[12]", "0x401$", "^jmp.*0x401", "x40", "00$", "0x80?", r"ptr \[rsp", "-0x8", "eax,? [^ ]+8",
+]  # fmt: skip
 patterns = st.sampled_from(
     ["*", "main", "MAIN*", "*crypt", "*needle", "?ain", "[a-m]*", "[!m]*", "*İ*", "[]x]*", "zzz"]
 )
@@ -420,6 +424,7 @@ def test_an_unknown_sample_is_not_found(db: SampleDB) -> None:
         lambda: db.callers(1, 1),
         lambda: db.callees(1, 1),
         lambda: db.twins(1, 1),
+        lambda: db.known(1),
     ):
         with pytest.raises(NotFoundError):
             ask_for()
@@ -526,6 +531,32 @@ def test_twins_are_all_other_functions_of_the_same_hash_and_some_length(db: Samp
     assert [(each.sample_id, each.offset) for each in db.twins(1, 1)] == [(2, 4096)]
     assert db.twins(1, 2) == db.twins(1, 4, min_instructions=0) == []
     assert [each.function_id for each in db.twins(1, 2, min_instructions=2)] == [3, 6, 7]
+
+
+@given(stores())
+def test_what_is_known_is_what_a_loop_knows(reports: list[dict[str, Any]]) -> None:
+    with sampledb.open(":memory:") as db:
+        samples = [db.add_sample(each) for each in reports]
+        everything = list(db.iter_functions())
+        for least in (1, 10):
+            for sample in samples:
+                long = [each for each in everything if each.pic_hash is not None and each.num_instructions >= least]
+                own = [each for each in long if each.sample_id == sample.sample_id]
+                others = [each for each in long if each.sample_id != sample.sample_id]
+                elsewhere = {each.pic_hash for each in others}
+                in_libraries = {each.pic_hash for each in others if samples[each.sample_id - 1].is_library}
+                assert db.known(sample.sample_id, min_instructions=least) == sampledb.Known(
+                    sample.sample_id,
+                    len(own),
+                    sum(each.pic_hash in elsewhere for each in own),
+                    sum(each.pic_hash in in_libraries for each in own),
+                )
+        assert db.stats().num_shared == sum(db.known(each.sample_id).num_elsewhere for each in samples)
+
+
+def test_what_is_known_is_told_by_the_index_alone(db: SampleDB) -> None:
+    plan = db.query(f"EXPLAIN QUERY PLAN {_SHARED.replace('?', '10')}")
+    assert any("USING COVERING INDEX functions_by_pic_hash" in row["detail"] for row in plan)
 
 
 def test_instructions_are_typed_rows(db: SampleDB) -> None:

@@ -93,6 +93,7 @@ def test_a_binary_that_is_known_or_queued_is_a_conflict(db: SampleDB) -> None:
         {"binary": b"MZ", "base_addr": "4096"},
         {"binary": b"MZ", "is_dump": 1},
         {"binary": b"MZ", "keep_binary": None},
+        {"binary": b"MZ", "strings": 1},
         {"binary": b"MZ", "username": ""},
     ],
 )
@@ -130,7 +131,7 @@ def test_every_format_becomes_the_sample_that_smda_makes_of_it(
     db: SampleDB, sources: dict[str, Path], parsed: Parsed
 ) -> None:
     for kind, source in sources.items():
-        db.submit_binary(source, family="family", version=kind)
+        db.submit_binary(source, family="family", version=kind, strings=kind != "pe-x86")
     ended = db.run_jobs()
     assert {job.state for job in ended} == {"finished"}
     assert len(ended) == len(sources)
@@ -138,7 +139,16 @@ def test_every_format_becomes_the_sample_that_smda_makes_of_it(
         sample = db.get_sample_by_sha256(smda_report["sha256"])
         assert (sample.family, sample.version, sample.name) == ("family", kind, sources[kind].name)
         assert (sample.architecture, sample.base_addr) == (smda_report["architecture"], smda_report["base_addr"])
-        assert db.get_report(sample.sample_id)["xcfg"].keys() == smda_report["xcfg"].keys()
+        xcfg = db.get_report(sample.sample_id)["xcfg"]
+        assert xcfg.keys() == smda_report["xcfg"].keys()
+        references = [each["stringrefs"] for each in xcfg.values()]
+        if kind == "pe-x86":
+            assert not any(references)
+            assert db.list_strings(sample.sample_id) == {}
+        else:
+            strings = {each["string"] for found in references for each in found}
+            assert strings - {""} == db.list_strings(sample.sample_id).keys()
+            assert strings or kind == "macho-x64"
     assert db.check(deep=True) == []
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampledb import InvalidInputError, MissingExtraError, SampleDB
+from sampledb import Function, FunctionId, InvalidInputError, MissingExtraError, SampleDB, SampleId
 from sampledb.render.graph import MAX_BLOCKS, read_graph, write_dot
 from sampledb.render.layout import place_boxes
 from sampledb.render.notebook import render_disassembly
@@ -47,6 +47,8 @@ hostile_functions = st.fixed_dictionaries(
         "blockrefs": st.dictionaries(
             st.integers(-1, 20).map(str), st.lists(st.integers(-2, 22), max_size=8), max_size=20
         ),
+        "apirefs": st.dictionaries(st.integers(-1, 20).map(str), hostile_texts),
+        "stringrefs": st.lists(st.fixed_dictionaries({"string": hostile_texts, "ins_addr": st.integers(-1, 20)})),
     }
 )
 
@@ -116,6 +118,21 @@ def test_blocks_come_in_address_order_and_successors_elsewhere_are_left_out() ->
     graph = read_graph({"blocks": {"100": [], "20": []}, "blockrefs": {"100": [20, 20, 5], "5": [20]}})
     assert [address for address, _ in graph.blocks] == [20, 100]
     assert [(edge.source, edge.target) for edge in graph.edges] == [(1, 0)]
+
+
+@pytest.mark.parametrize("strings", [{"1": "a < b"}, [{"string": "a < b", "ins_addr": 1, "data_addr": 9}]])
+def test_apis_and_strings_stand_beside_the_instructions_that_refer_to_them(strings: Any) -> None:
+    made = function([(0, 1)], 3)
+    made |= {"apirefs": {"0": "kernel32.dll!CreateFileA", "1": "x" * 1000}, "stringrefs": strings}
+    shown = Function(FunctionId(1), SampleId(1), 0, "", 3, 3, 0.0, None, made)
+    assert shown.comments == {0: "kernel32.dll!CreateFileA", 1: "x" * 1000 + ', "a < b"'}
+    drawn, html = shown.to_svg(), shown._repr_html_()
+    assert all("  nop  ; kernel32.dll!CreateFileA" in each for each in (drawn, shown.to_dot(), html))
+    made["apirefs"].pop("1")
+    assert "0x1  nop  ; &quot;a &lt; b&quot;" in shown.to_svg()
+    assert r"0x1  nop  ; \"a < b\"\l" in shown.to_dot()
+    assert max(right - left for left, _, right, _ in boxes(drawn)) < 800
+    assert 'class="jp-mod-unconfined"' in drawn
 
 
 @given(strategies.functions())

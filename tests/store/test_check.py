@@ -87,7 +87,7 @@ FAULTS = {
     ),
     "a job without its binary": (
         "INSERT INTO jobs (job_id, state, sha256, family, version, is_dump, base_addr, bitness, username, keep_binary,"
-        " attempts, submitted_at) VALUES ('j', 'queued', printf('%064d', 7), '', '', 0, 0, 32, 'me', 0, 0,"
+        " strings, attempts, submitted_at) VALUES ('j', 'queued', printf('%064d', 7), '', '', 0, 0, 32, 'me', 0, 0, 0,"
         " '2026-01-01T00:00:00+00:00')",
         "jobs, job_id j", False,
     ),

@@ -31,7 +31,7 @@ def parse(ask: Ask) -> bytes:
 def disassembling(binary: bytes | Path, timeout: float = HANGS) -> partial[bytes]:
     """The work of disassembling a binary; by default no machine is too slow for it."""
     content = binary.read_bytes() if isinstance(binary, Path) else binary
-    request = Request("job", "name", "", "", is_dump=False, base_addr=0, bitness=32, timeout=timeout)
+    request = Request("job", "name", "", "", is_dump=False, base_addr=0, bitness=32, strings=False, timeout=timeout)
     return partial(ask_for_report, content, request)
 
 

@@ -72,7 +72,7 @@ sys.meta_path.insert(0, Finder)
     if module == "packer":
         process.ask(REPORT)
     else:
-        request = Request("", "t32.exe", "", "", is_dump=False, base_addr=0, bitness=32, timeout=HANGS)
+        request = Request("", "t32.exe", "", "", is_dump=False, base_addr=0, bitness=32, strings=False, timeout=HANGS)
         ask_for_report(binaries.launcher("t32").read_bytes(), request, process.ask)
     process.end()
     imported = {name for name in noted.read_text().split() if name.startswith("sampledb.")}

@@ -37,6 +37,7 @@ def _format_stats(screen: Screen, stats: Stats) -> Iterator[str]:
         "with code": stats.num_analyzed,
         "with media": stats.num_media,
         "functions": stats.num_functions,
+        "in many samples": stats.num_shared,
         "families": stats.num_families,
         "tags": stats.num_tags,
     }

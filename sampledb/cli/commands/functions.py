@@ -10,10 +10,13 @@ from sampledb import Function, SampleDB
 from sampledb.cli.program import LIMIT, SAMPLE, START, command, get_sample
 from sampledb.cli.table import Column, format_card, format_table
 from sampledb.cli.terminal import Answer, Screen
+from sampledb.errors import shorten
 from sampledb.text import escape_lines
 
 # Of the largest integer of SQLite.
 _LONGEST_ID: Final = 19
+# A string can have 65,536 characters.
+_LONGEST_COMMENT: Final = 200
 
 _FUNCTIONS: Final = (
     Column("id", "cyan", is_number=True),
@@ -98,8 +101,8 @@ def _format_function(screen: Screen, function: Function) -> Iterator[str]:
     disassembly = function.disassembly or {}
     blocks = disassembly.get("blocks", {})
     keys = sorted(blocks, key=int)
-    comments = _collect_comments(disassembly)
     # One table, so that the columns of all blocks stand below each other.
+    comments = function.comments
     rows = [_format_instruction(each, comments) for key in keys for each in blocks[key]]
     lines = iter(format_table(screen, _INSTRUCTIONS, rows))
     for key in keys:
@@ -108,19 +111,10 @@ def _format_function(screen: Screen, function: Function) -> Iterator[str]:
         yield from (next(lines) for _ in blocks[key])
 
 
-def _format_instruction(instruction: Sequence[Any], comments: Mapping[str, str]) -> Sequence[str]:
+def _format_instruction(instruction: Sequence[Any], comments: Mapping[int, str]) -> Sequence[str]:
     address, code, mnemonic, operands = instruction[:4]
-    comment = comments.get(str(address), "")
+    comment = shorten(comments.get(address, ""), _LONGEST_COMMENT)
     return f"{address:#x}", code, mnemonic, operands, comment and f"; {comment}"
-
-
-def _collect_comments(disassembly: Mapping[str, Any]) -> dict[str, str]:
-    """Return the APIs and strings that instructions refer to, by address in decimal digits."""
-    comments: dict[str, str] = {}
-    for references in (disassembly.get("apirefs"), disassembly.get("stringrefs")):
-        if isinstance(references, dict):
-            comments |= {address: str(name) for address, name in references.items()}
-    return comments
 
 
 def _format_successors(disassembly: Mapping[str, Any], key: str) -> str:

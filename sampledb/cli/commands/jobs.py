@@ -25,6 +25,9 @@ _OPTIONS: Final = (
     click.option("--base-addr", metavar="HEX", help="The address where a dump was mapped, such as 0x400000."),
     click.option("--bitness", type=click.Choice([32, 64]), default=32, show_default=True, help="Of a dump."),
     click.option("--keep-binary", is_flag=True, help="Keep the binary in the file after its disassembly."),
+    click.option(
+        "--strings/--no-strings", default=True, show_default=True, help="Collect strings, in about twice the time."
+    ),
     click.option("--username", default="anonymous", show_default=True, help="Who submits it."),
 )
 _NO_BINARIES: Final = "no PE, ELF, Mach-O or DEX files were found; name other files one by one, or add --dump"

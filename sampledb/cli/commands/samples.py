@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from sampledb import RecordList, Sample, SampleDB
+from sampledb import Known, RecordList, Sample, SampleDB
 from sampledb.cli.program import LIMIT, SAMPLE, START, command, get_sample
 from sampledb.cli.progress import Progress
 from sampledb.cli.table import Column, format_card, format_table
@@ -94,14 +94,15 @@ def _format_code(sample: Sample) -> str:
 @SAMPLE
 def show(db: SampleDB, sample: str) -> Answer:
     """Show all fields of a sample."""
-    return _answer_sample(get_sample(db, sample))
+    found = get_sample(db, sample)
+    return Answer(found.to_dict, partial(_format_card, sample=found, known=db.known(found.sample_id)))
 
 
 def _answer_sample(sample: Sample) -> Answer:
     return Answer(sample.to_dict, partial(_format_card, sample=sample))
 
 
-def _format_card(screen: Screen, sample: Sample) -> Iterator[str]:
+def _format_card(screen: Screen, sample: Sample, known: Known | None = None) -> Iterator[str]:
     identity: dict[str, str | list[str]] = {
         "name": sample.name,
         "extension": sample.extension,
@@ -121,6 +122,7 @@ def _format_card(screen: Screen, sample: Sample) -> Iterator[str]:
         "base address": f"{sample.base_addr:#x}",
         "size": format_size(sample.binary_size),
         "functions": f"{sample.num_functions:,}",
+        "known": _format_known(known) if known else "",
         "binweight": f"{sample.binweight:,.0f}",
         "statistics": ", ".join(f"{key.removeprefix('num_')} {value}" for key, value in sample.statistics.items()),
         "SMDA": sample.smda_version,
@@ -131,6 +133,11 @@ def _format_card(screen: Screen, sample: Sample) -> Iterator[str]:
         "Media": _format_media(sample.media_info),
     }
     return format_card(screen, groups)
+
+
+def _format_known(known: Known) -> str:
+    counts = f"{known.num_elsewhere:,} of {known.num_functions:,} functions of 10 or more instructions are elsewhere"
+    return f"{counts}, {known.num_in_libraries:,} in libraries"
 
 
 def _format_media(media_info: Mapping[str, Any]) -> dict[str, str]:

@@ -31,7 +31,9 @@ STATES: Final = ("queued", "running", "finished", "failed", "cancelled")
 
 _FIELDS: Final = Job.__struct_fields__
 _SELECT: Final = f"SELECT {', '.join(_FIELDS)} FROM jobs"  # noqa: S608
-_REQUEST: Final = ("job_id", "filename", "family", "version", "is_dump", "base_addr", "bitness", "sha256", "username")
+_REQUEST: Final = (
+    *("job_id", "filename", "family", "version", "is_dump", "base_addr", "bitness", "strings", "sha256", "username"),
+)
 # Must repeat the WHERE of index `jobs_unfinished`; otherwise SQLite scans all finished jobs.
 _UNFINISHED: Final = "state IN ('queued', 'running')"
 _HELD: Final = "job_id = :job_id AND state = 'running' AND runner IS :runner"
@@ -201,7 +203,7 @@ def _read_claim(connection: Connection, fields: dict[str, Any]) -> Claim:
     if stored is None:
         raise CorruptFileError.of("the binary of a job is missing", f"jobs, job_id {fields['job_id']}")
     fields["base_addr"] = codec.unsigned(fields["base_addr"])
-    fields["is_dump"] = bool(fields["is_dump"])
+    fields |= {flag: bool(fields[flag]) for flag in ("is_dump", "strings")}
     return Claim(Request(**fields, timeout=0.0), sha256, username, verify(sha256, *stored))
 
 

@@ -114,8 +114,6 @@ _OF_COLUMNS: Final[dict[str, tuple[HitField, str]]] = {
 _HASHES: Final = ("hash", "sha256")
 _NAME: Final = "name"
 _FUNCTION: Final = "function"
-_LABEL: Final = "label"
-_COMMENT: Final = "comment"
 _OF_FUNCTIONS: Final[dict[str, HitField]] = {
     "name": "function",
     "api": "api",
@@ -299,7 +297,8 @@ class _Search:
         for each in self._read(Candidates(self._connection, labelled)):
             name, comment = labels.get(self._connection, each.sample_id, each.offset)
             is_name = self._terms.holds(name)
-            text, field = name if is_name else comment, _LABEL if is_name else _COMMENT
+            field: HitField = "label" if is_name else "comment"
+            text = name if is_name else comment
             yield _Found(False, -self._score_name(text), 1, text, each.sample_id, each.function_id, field)
 
     def _look_up(self, most: int) -> Iterator[_Found]:

@@ -5,19 +5,18 @@ a frame together: most frames have nothing of what is looked for, which a few se
 """
 
 import re
-import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate, compress, pairwise
+from itertools import accumulate, pairwise
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from sampledb.errors import InvalidInputError
 from sampledb.format import codec, references
-from sampledb.format.columns import Listing, Place, join_words, list_frame, refuse_misfits
+from sampledb.format.columns import Listing, Place, list_frame, refuse_misfits
 from sampledb.format.frame import FrameError
+from sampledb.format.scan.pattern import Pattern
 
 ANY_MNEMONIC: Final = "*"
 ANY_BYTE: Final = "??"
@@ -180,19 +179,11 @@ class _ConstantFinder:
 
 class _TextFinder:
     def __init__(self, pattern: str) -> None:
-        try:
-            with warnings.catch_warnings():
-                # Of what a later Python may read in another way.
-                warnings.simplefilter("ignore")
-                self._search = re.compile(pattern).search
-        except (re.error, OverflowError, RecursionError) as error:
-            raise InvalidInputError.of("text", f"a regular expression ({error})", pattern) from error
+        self._pattern = Pattern(pattern)
 
     def __call__(self, listing: Listing, numbers: Container[int]) -> Iterator[_Match]:
-        lines = list(map(join_words, listing.mnemonics, listing.operands))
-        places = compress(range(len(lines)), map(self._search, lines))
-        for number, place in _find_first(places, listing.functions, numbers):
-            yield _Match(number, listing.locate(number, place), lines[place])
+        for number, place in _find_first(self._pattern.find(listing), listing.functions, numbers):
+            yield _Match(number, listing.locate(number, place), listing.say(place))
 
 
 class _MnemonicFinder:

@@ -1,0 +1,122 @@
+"""Asking what is in the code: what the index of APIs and strings costs, and times of questions in a large store.
+
+`python -m benchmarks.subjects.asking` fills a store with real reports under other hashes; what it finds in one of them
+is in all of them.
+"""
+
+import argparse
+import sqlite3
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, Final
+from unittest.mock import patch
+
+import msgspec
+
+import sampledb
+from benchmarks import corpus
+from benchmarks.corpus import vary_report
+from benchmarks.measure import time_calls, time_pairs
+from benchmarks.report import figures
+from benchmarks.report.figures import Asking, Timing
+from sampledb import SampleDB
+from sampledb.store.tables import references
+
+PROBES: Final = 100
+#: Conditions for which the text of frames is looked through; the last has no word that each match contains.
+SCANS: Final[dict[str, dict[str, Any]]] = {
+    "constant=0x67452301": {"constant": 0x67452301},
+    'mnemonics=["xor", "rol"]': {"mnemonics": ["xor", "rol"]},
+    'code="6a40 68??"': {"code": "6a40 68??"},
+    'text="mov.*0x67452301"': {"text": "mov.*0x67452301"},
+    'text="(xor|rol) e[abcd]x"': {"text": "(xor|rol) e[abcd]x"},
+    r'text="^\w+ \w+$"': {"text": r"^\w+ \w+$"},
+}
+
+
+def measure(paths: Sequence[Path], folder: Path, functions: int) -> Asking:
+    """Fill a store, ask it everything, and take its index of names away."""
+    contents = [path.read_bytes() for path in paths if path.stat().st_size < 4_000_000]
+    stream = (vary_report(content, number) for number in count(1) for content in contents)
+    path = folder / "asked.sampledb"
+    with sampledb.open(path) as db:
+        for outcome in db.add_samples(stream):
+            if not outcome.index % 20 and db.stats().num_functions >= functions:
+                break
+    with sampledb.open(path) as db:
+        size = db.stats().num_functions
+        lookups = _time_lookups(db)
+        scans = {name: size / _time_scan(db, conditions) for name, conditions in SCANS.items()}
+    adding = _measure_adding(folder, [vary_report(content, 7) for content in contents])
+    return Asking(functions=size, index=_weigh_index(path), adding=adding, lookups=lookups, scans=scans)
+
+
+def _time_lookups(db: SampleDB) -> dict[str, Timing]:
+    """Time questions that indexes answer, each about different samples or names."""
+    apis = list(db.list_apis())[::-1][:PROBES]
+    rows = db.query("SELECT sample_id FROM samples WHERE num_functions > 9 LIMIT ?", [PROBES])
+    sample_ids = [row["sample_id"] for row in rows]
+    functions = [next(iter(db.list_functions(each, start=9, limit=1).values())) for each in sample_ids]
+
+    def find(**conditions: Any) -> list[object]:  # noqa: ANN401 - of find_functions
+        return list(islice(db.find_functions(**conditions), 20))
+
+    calls: dict[str, tuple[Callable[[Any], object], Sequence[Any]]] = {
+        "20 functions that refer to a rare API": (lambda api: find(api=api), apis),
+        "20 functions with a pic_hash": (lambda each: find(pic_hash=each.pic_hash or 1), functions),
+        "twins": (lambda each: db.twins(each.sample_id, each.function_id), functions),
+        "callers": (lambda each: db.callers(each.sample_id, each.function_id), functions),
+        "list_apis of a sample": (db.list_apis, sample_ids),
+        "known": (db.known, sample_ids),
+        "stats": (lambda _: db.stats(), range(5)),
+    }
+    return {name: time_calls(call, arguments) for name, (call, arguments) in calls.items()}
+
+
+def _time_scan(db: SampleDB, conditions: dict[str, Any]) -> float:
+    """Return the seconds of one scan of all functions, on all cores."""
+    return time_calls(lambda _: sum(1 for _ in db.find_functions(**conditions)), [None]).total
+
+
+def _weigh_index(path: Path) -> float:
+    """Return the share of the file that the index of names takes; takes it away from the file."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("VACUUM")
+        whole = path.stat().st_size
+        for statement in (
+            *("VIEW function_apis", "VIEW function_strings", "TABLE api_references", "TABLE string_references"),
+            *("TABLE apis", "TABLE strings", "TABLE string_search"),
+        ):
+            connection.execute(f"DROP {statement}")
+        connection.execute("VACUUM")
+        return 1 - path.stat().st_size / whole
+
+
+def _measure_adding(folder: Path, reports: Sequence[bytes]) -> float:
+    """Return the rate of adding, divided by the rate without the index."""
+    with sampledb.open(folder / "with.sampledb") as db, sampledb.open(folder / "without.sampledb") as bare:
+
+        def add_without(report: bytes) -> None:
+            with patch.object(references, "insert", lambda *_: None):
+                bare.add_sample(report)
+
+        ours, theirs = time_pairs(db.add_sample, add_without, reports)
+    return theirs.total / ours.total
+
+
+def main() -> None:
+    """Measure, print, and save the result with the other figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.subjects.asking", description=__doc__)
+    parser.add_argument("--functions", type=int, default=1_000_000, help="functions in the store (default: a million)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=corpus.CACHE) as folder:
+        asking = measure(corpus.make_reports(280), Path(folder), arguments.functions)
+    print(asking)
+    figures.save_figures(msgspec.structs.replace(figures.load_figures(), asking=asking), figures.PATH)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Look through the instructions of frames for functions that meet conditions."""
