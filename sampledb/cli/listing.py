@@ -8,7 +8,8 @@ import click
 
 from sampledb.cli.names import compile_glob
 
-#: The most to list, where that is all there is to choose.
+#: A part of a list whose order is given.
+START: Final = click.option("--start", type=click.IntRange(min=0), default=0, help="Position of the first, from 0.")
 LIMIT: Final = click.option("--limit", type=click.IntRange(min=0), default=0, help="Largest number; 0 means all.")
 
 
@@ -19,17 +20,19 @@ class _Named(Protocol):
 
 _Record = TypeVar("_Record", bound=_Named)
 _Call = TypeVar("_Call", bound=Callable[..., Any])
-#: Keys by which a list can be sorted, by their names; `descending` names those whose largest comes first.
+#: What a list can be sorted by: the keys of records, under names for people.
 Orders: TypeAlias = Mapping[str, Callable[[Any], Any]]
 
 
 def take_part(orders: Orders) -> Callable[[_Call], _Call]:
     """Give a command the options whose values `select_part` takes."""
     options = (
-        click.option("--name", metavar="GLOB", help="Only those with such a name, as '*.dll'; capitals are ignored."),
-        click.option("--sort", type=click.Choice(list(orders)), help="The order; numbers and dates: largest first."),
+        click.option("--name", metavar="GLOB", help="Only those with such a name; capitals are ignored."),
+        click.option(
+            "--sort", type=click.Choice(list(orders)), help="By this; counts, sizes and dates begin with the largest."
+        ),
         click.option("--reverse", is_flag=True, help="The other way round."),
-        click.option("--start", type=click.IntRange(min=0), default=0, help="Position of the first, from 0."),
+        START,
         LIMIT,
     )
 

@@ -131,7 +131,7 @@ def _describe(made: click.Command, examples: Sequence[str]) -> str:
     lines = [each if "| sampledb" in each else f"sampledb {each}" for each in examples]
     # This "\b" keeps click from filling the lines up.
     shown = "\n".join(("\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)))
-    words = {each.metavar or str(each.name).upper() for each in made.params if isinstance(each, click.Argument)}
+    words = {each.metavar or str(each.name).upper() for each in made.params}
     about = [
         text
         for word, text in (("SAMPLE", _ABOUT_SAMPLE), ("FUNCTION", _ABOUT_FUNCTION))

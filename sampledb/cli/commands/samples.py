@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from sampledb import Sample, SampleDB
+from sampledb import RecordList, Sample, SampleDB
 from sampledb.cli.listing import Orders, select_part, take_part
 from sampledb.cli.marking import Marks, take_marks
 from sampledb.cli.names import SAMPLES, get_samples, is_one
@@ -100,13 +100,9 @@ def list_(
     **part: Any,  # noqa: ANN401 - of select_part
 ) -> Answer:
     """List samples."""
-    found = db.iter_samples(family=family, tag=tag, extension=extension, is_library=is_library)
-    return answer_list(select_part(found, _ORDERS, **part))
-
-
-def answer_list(samples: Iterable[Sample]) -> Answer:
-    """Return the answer of a command that lists samples."""
-    return Answer(lambda: (each.to_dict() for each in samples), partial(_format_samples, samples=samples))
+    matching = db.iter_samples(family=family, tag=tag, extension=extension, is_library=is_library)
+    found = select_part(matching, _ORDERS, **part)
+    return Answer(lambda: (each.to_dict() for each in found), partial(_format_samples, samples=found))
 
 
 def _format_samples(screen: Screen, samples: Iterable[Sample]) -> Iterator[str]:
@@ -139,15 +135,12 @@ def answer_samples(
 ) -> Answer:
     """Return the answer of a command about the samples that have these names.
 
-    For machines, a single name that is no glob gives an object, others a list. People see one card, or else a table or
-    what `lines` yields.
+    For machines, a single name that is no glob gives an object, others a list. For people, `lines` shows them, or by
+    default a card or a table.
     """
-    if is_one(names):
-        return Answer(samples[0].to_dict, partial(_format_cards, samples=samples))
-    return Answer(
-        lambda: [each.to_dict() for each in samples],
-        lambda screen: (lines or _format_samples)(screen, samples),
-    )
+    show = lines or (_format_cards if is_one(names) else _format_samples)
+    data = samples[0].to_dict if is_one(names) else RecordList(samples).to_dicts
+    return Answer(data, lambda screen: show(screen, samples))
 
 
 def _format_cards(screen: Screen, samples: Sequence[Sample]) -> Iterator[str]:
