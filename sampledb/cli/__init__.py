@@ -2,7 +2,7 @@
 
 import click
 
-from sampledb.cli.commands import file, functions, jobs, reports, samples, search
+from sampledb.cli.commands import changes, code, file, functions, jobs, reports, samples, search
 from sampledb.cli.program import Program
 
 _SECTIONS = {
@@ -14,16 +14,26 @@ _SECTIONS = {
         functions.functions,
         functions.function,
         samples.families,
-        search.search,
         reports.report,
+    ],
+    "Ask": [
+        search.search,
+        code.find,
+        code.apis,
+        code.strings,
+        code.callers,
+        code.callees,
+        code.twins,
         search.query,
     ],
-    "Change": [samples.update, samples.tag, samples.delete],
+    "Change": [changes.update, changes.tag, changes.delete],
     "Look after the file": [file.stats, file.check, file.backup, file.compact, file.salvage, file.schema],
 }
 _EPILOG = """\b
-Every command takes the file first, and --json to print JSON. SAMPLE is an id, a
-hash (MD5, SHA-1, SHA-256), or the first 8 or more digits of a hash.
+Every command takes the file first, and --json to print JSON; those that print a
+table take --csv too. SAMPLE is an id, a hash (MD5, SHA-1, SHA-256), the first 8
+or more digits of one, a name, or a glob of names. FUNCTION is an id, an address
+in it such as 0x401000, or a name.
 
 \b
 Exit codes: 0 success, 1 error, 2 wrong usage, 3 some inputs failed (or check

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from threading import Event, Lock, Thread
 from typing import Final, Self
 
@@ -14,6 +15,8 @@ _ERASE: Final = "\r\x1b[K"
 _PERIOD: Final = 0.1
 _DOTS: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _STROKES: Final = "|/-\\"
+# Cells of a whole bar, where there is room.
+_BAR: Final = 40
 
 
 class LiveLine:
@@ -85,3 +88,47 @@ def is_drawable(characters: str) -> bool:
     except UnicodeError:
         return False
     return True
+
+
+class Bar:
+    """How far work is: a bar, or a turning wheel where the end is unknown.
+
+    Attributes:
+        done: What is done; set by the thread that works, and read by the one that draws.
+        total: What there is to do; `None` if unknown.
+    """
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.total: int | None = None
+        self._begun = time.monotonic()
+
+    def set(self, done: int, total: int) -> None:
+        """Set both, as a call that reports its progress does."""
+        self.done, self.total = done, total
+
+    @property
+    def seconds(self) -> float:
+        """The time since the beginning."""
+        return time.monotonic() - self._begun
+
+    @property
+    def rate(self) -> float:
+        """What is done in a second."""
+        return self.done / max(self.seconds, 1e-3)
+
+    def format(self, width: int) -> str:
+        """Return a line with the numbers done and expected, the rate, and the time left."""
+        done, total, rate = self.done, self.total, self.rate
+        numbers = f" {done:,}/{'?' if total is None else f'{total:,}'} {rate:,.1f}/s"
+        if not total:
+            return f"{get_spinner()}{numbers[: width - 1]}"
+        # Folders can grow after their reports were counted.
+        total = max(total, done)
+        if done:
+            numbers += f" {timedelta(seconds=round((total - done) / rate))}"
+        cells = max(min(_BAR, width - len(numbers)), 0)
+        filled = cells * done // total
+        full, empty = ("━", "─") if is_drawable("━─") else ("#", "-")
+        paint = get_screen(sys.stderr).paint
+        return f"{paint(full * filled, 'green')}{paint(empty * (cells - filled), 'dim')}{numbers[:width]}"

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NoReturn, TypeAlias
 import click
 
 import sampledb
-from sampledb import BusyError, InvalidInputError, NotFoundError, Sample, SampleDB, SampleDBError, StorageError
+from sampledb import BusyError, NotFoundError, SampleDB, SampleDBError, StorageError
 from sampledb.cli import terminal
 from sampledb.cli.progress import Progress
 from sampledb.cli.terminal import Answer
@@ -29,18 +29,14 @@ _HUNG_UP: Final = 141
 _FILE: Final = click.argument("file", type=click.Path())
 _JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _QUIET: Final = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-#: A sample's id or hash; `get_sample` finds it.
-SAMPLE: Final = click.argument("sample")
-_ABOUT_SAMPLE: Final = "SAMPLE is an id, a hash (MD5, SHA-1, SHA-256), or the first 8 or more digits of one."
-#: A part of a long list.
-START: Final = click.option("--start", type=click.IntRange(min=0), default=0, help="Position of the first, from 0.")
-LIMIT: Final = click.option("--limit", type=click.IntRange(min=0), default=0, help="Largest number; 0 means all.")
+_CSV: Final = click.option("--csv", "as_csv", is_flag=True, help="Print a table as CSV, with the fields of --json.")
+_ABOUT_SAMPLE: Final = (
+    "SAMPLE is an id, a hash (MD5, SHA-1, SHA-256), the first 8 or more digits of one, a name, or a glob of names."
+)
+_ABOUT_FUNCTION: Final = "FUNCTION is an id, an address in it such as 0x401000, or a name."
 
 # What to run after an error of which the library cannot know the command.
 _LISTS: Final = {"sample": "list FILE", "function": "functions FILE SAMPLE", "job": "jobs FILE"}
-# Fewer digits are an id only, as no hash can be given by so few.
-_SHORTEST_PREFIX: Final = 8
-_LONGEST_PREFIX: Final = 63
 
 
 class Program(click.Group):
@@ -88,7 +84,10 @@ def _print_usage_error(error: click.ClickException) -> None:
 
 
 def command(
-    *examples: str, access: Access | Callable[[_Arguments], Access] = "read", many: bool = False
+    *examples: str,
+    access: Access | Callable[[_Arguments], Access] = "read",
+    many: bool = False,
+    columns: Sequence[str] | None = None,
 ) -> Callable[[_Call], click.Command]:
     """Make a call a command: open its file, pass its arguments by name, and print its answer.
 
@@ -96,31 +95,49 @@ def command(
         examples: Command lines for its help, without `sampledb`.
         access: What it does with the file, which may depend on its arguments.
         many: Whether it has many inputs that can fail one by one: the call gets a Progress after the SampleDB.
+        columns: The fields of its answer, if that is a table, which `--csv` prints; empty if its rows name them.
     """
 
     def decorate(call: _Call) -> click.Command:
         @wraps(call)
-        def run(file: str, *, as_json: bool, **arguments: Any) -> NoReturn:  # noqa: ANN401 - of any command
-            with _exit_on_error(as_json=as_json):
-                with _open_file(file, access if isinstance(access, str) else access(arguments)) as db:
-                    answer = (
-                        _call_with_progress(call, db, arguments, as_json=as_json) if many else call(db, **arguments)
-                    )
-                terminal.print_answer(answer, as_json=as_json)
+        def run(file: str, *, as_json: bool, as_csv: bool = False, **arguments: Any) -> NoReturn:  # noqa: ANN401 - of any command
+            if as_json and as_csv:
+                raise click.UsageError("--json and --csv exclude each other; give one of them.")
+            with (
+                _exit_on_error(as_json=as_json),
+                _open_file(file, access if isinstance(access, str) else access(arguments)) as db,
+            ):
+                answer = _call_with_progress(call, db, arguments, as_json=as_json) if many else call(db, **arguments)
+                # Here, because long answers are read from the file while they are printed.
+                terminal.print_answer(answer, as_json=as_json, columns=columns if as_csv else None)
             sys.exit(answer.exit_code)
 
         name = call.__name__.removesuffix("_").replace("_", "-")
-        made = click.command(name)(_FILE(_JSON(_QUIET(run) if many else run)))
-        lines = [each if "| sampledb" in each else f"sampledb {each}" for each in examples]
-        # This "\b" keeps click from filling the lines up.
-        made.epilog = "\n".join(
-            ("\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines))
-        )
-        if any(each.name in {"sample", "samples"} for each in made.params):
-            made.epilog = f"{_ABOUT_SAMPLE}\n\n{made.epilog}"
+        made = click.command(name)(_FILE(_JSON(_add_option(run, many=many, columns=columns))))
+        made.epilog = _describe(made, examples)
         return made
 
     return decorate
+
+
+def _add_option(run: Callable[..., NoReturn], *, many: bool, columns: Sequence[str] | None) -> Callable[..., NoReturn]:
+    if many:
+        return _QUIET(run)
+    return run if columns is None else _CSV(run)
+
+
+def _describe(made: click.Command, examples: Sequence[str]) -> str:
+    """Return the end of a command's help: the words for samples and functions, and examples."""
+    lines = [each if "| sampledb" in each else f"sampledb {each}" for each in examples]
+    # This "\b" keeps click from filling the lines up.
+    shown = "\n".join(("\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)))
+    words = {each.metavar or str(each.name).upper() for each in made.params}
+    about = [
+        text
+        for word, text in (("SAMPLE", _ABOUT_SAMPLE), ("FUNCTION", _ABOUT_FUNCTION))
+        if any(word in each for each in words)
+    ]
+    return "\n\n".join([" ".join(about), shown] if about else [shown])
 
 
 def _call_with_progress(call: _Call, db: SampleDB, arguments: _Arguments, *, as_json: bool) -> Answer:
@@ -168,19 +185,3 @@ def _advise(error: SampleDBError) -> str:
     if isinstance(error, NotFoundError) and (lists := _LISTS.get(error.details["resource"])):
         return f"Run `sampledb {lists}` to see which there are."
     return ""
-
-
-def get_sample(db: SampleDB, name: str) -> Sample:
-    """Return the sample with this id, this hash, or a hash that begins with these digits.
-
-    A number that could be either is first taken for an id.
-    """
-    is_number = name.isascii() and name.isdecimal()
-    if not is_number or len(name) > _LONGEST_PREFIX:
-        return db.find_sample(name)
-    try:
-        return db.get_sample(int(name))
-    except (InvalidInputError, NotFoundError):
-        if len(name) < _SHORTEST_PREFIX:
-            raise
-        return db.find_sample(name)

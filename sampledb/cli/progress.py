@@ -1,16 +1,14 @@
 """Progress and summary of a command with many inputs."""
 
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
 from sampledb import SampleDB
 from sampledb.cli import terminal
-from sampledb.cli.live import LiveLine, get_spinner, is_drawable, show_line
+from sampledb.cli.live import Bar, LiveLine, show_line
 from sampledb.cli.terminal import Answer
 from sampledb.errors import AnalysisError, ConflictError, InvalidInputError, SampleDBError
 from sampledb.model import Job, Sample
@@ -19,8 +17,6 @@ from sampledb.text import escape_unprintable
 #: The exit code of a command that failed for some of its inputs, and of a check that found damage.
 INCOMPLETE: Final = 3
 _FAILED: Final = "failed"
-# Cells of a whole bar, where there is room.
-_BAR: Final = 40
 
 _Call: TypeAlias = Callable[[str], Sample | Job]
 
@@ -35,18 +31,15 @@ class Progress:
         self._db = db
         self._as_json = as_json
         self._quiet = quiet
+        self._bar = Bar()
         self._line: LiveLine | None = None
         self._counts: Counter[str] = Counter()
-        # Not the sum of the counts, because the bar's thread reads it at any time.
-        self._done = 0
-        self._total: int | None = None
         self._data: list[dict[str, Any]] = []
-        self._begun = time.monotonic()
 
     @contextmanager
     def show(self) -> Iterator[None]:
         """Show a bar until the end, where there is a terminal."""
-        with nullcontext() if self._quiet else show_line(self._format_bar) as self._line:
+        with nullcontext() if self._quiet else show_line(self._bar.format) as self._line:
             yield
         self._line = None
 
@@ -57,7 +50,7 @@ class Progress:
 
     def expect(self, total: int | None) -> None:
         """Set how many inputs there are; `None` if unknown."""
-        self._total = total
+        self._bar.total = total
 
     def note(self, status: str, about: str, data: dict[str, Any], *, failure: str = "", always: bool = False) -> None:
         """Count the outcome of the next input, and show it.
@@ -70,7 +63,7 @@ class Progress:
             always: Whether to print it beside a bar too.
         """
         self._counts[status] += 1
-        self._done += 1
+        self._bar.done += 1
         if self._as_json:
             self._data.append(data)
         elif status == _FAILED:
@@ -102,28 +95,13 @@ class Progress:
         if not self._quiet and not self._as_json:
             self.tell(text, word="Note:")
 
+    def count(self, status: str) -> int:
+        """Return how many inputs had this outcome."""
+        return self._counts[status]
+
     def skip(self) -> None:
         """Count an input that is left out, for the summary only."""
         self._counts["skipped"] += 1
-
-    def _format_bar(self, width: int) -> str:
-        """Return a bar or a turning wheel, with the numbers done and expected, the rate, and the time left."""
-        done, total, rate = self._done, self._total, self._get_rate()
-        numbers = f" {done:,}/{'?' if total is None else f'{total:,}'} {rate:.1f}/s"
-        if not total:
-            return f"{get_spinner()}{numbers[: width - 1]}"
-        # Folders can grow after their reports were counted.
-        total = max(total, done)
-        if done:
-            numbers += f" {timedelta(seconds=round((total - done) / rate))}"
-        cells = max(min(_BAR, width - len(numbers)), 0)
-        filled = cells * done // total
-        full, empty = ("━", "─") if is_drawable("━─") else ("#", "-")
-        paint = terminal.get_screen(sys.stderr).paint
-        return f"{paint(full * filled, 'green')}{paint(empty * (cells - filled), 'dim')}{numbers[:width]}"
-
-    def _get_rate(self) -> float:
-        return self._done / max(time.monotonic() - self._begun, 1e-3)
 
     def run_each(self, status: str, sources: Iterable[str], call: _Call) -> None:
         """Make a call for each source, and note `status`, `existed` or `failed`.
@@ -159,7 +137,7 @@ class Progress:
             status: The outcome of inputs that succeeded.
             empty: The error if there were no inputs; `""` if that is none.
         """
-        is_missing = bool(empty and not self._done)
+        is_missing = bool(empty and not self._bar.done)
         if is_missing and not self._as_json:
             self.tell(empty)
         exit_code = INCOMPLETE if self._counts[_FAILED] or is_missing else 0
@@ -168,9 +146,8 @@ class Progress:
     def _format_sum(self, status: str) -> str:
         others = sorted(self._counts.keys() - {status, _FAILED})
         counted = [each for each in (status, *others, _FAILED) if each == status or self._counts[each]]
-        seconds = time.monotonic() - self._begun
         counts = ", ".join(f"{self._counts[each]:,} {each}" for each in counted)
-        return f"{counts} in {seconds:.1f} s ({self._get_rate():.1f}/s)"
+        return f"{counts} in {self._bar.seconds:.1f} s ({self._bar.rate:.1f}/s)"
 
 
 def _get_identity(record: Sample | Job) -> int | str:

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, compress
+from itertools import accumulate, chain, compress, islice
 from textwrap import wrap
 from typing import Final, NamedTuple
 from unicodedata import category, east_asian_width
@@ -16,6 +16,9 @@ _ELLIPSIS: Final = "…"
 _LEAST: Final = 9
 # A card is read, not scanned: longer lines would not help.
 _WIDEST_CARD: Final = 100
+# Rows that are held until the widths are known.
+_DECISIVE: Final = 1000
+_NOTHING: Final = "Nothing was found."
 
 
 class Column(NamedTuple):
@@ -59,25 +62,31 @@ def fit(text: str, width: int) -> str:
     return text if count_cells(text) <= width else text[: _count_fitting(text, width - 1)] + _ELLIPSIS
 
 
-def format_table(screen: Screen, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return a line for each row, under the titles if there are any."""
-    grid = [[escape_unprintable(cell) for cell in row] for row in rows]
-    if screen.width is not None:
-        columns, grid = _drop_empty(columns, grid)
+def format_table(screen: Screen, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield a line for each row, under the titles if there are any.
+
+    The first rows decide on the widths; a later cell that is wider is cut where columns give way, or shifts its line.
+    """
+    grid = ([escape_unprintable(cell) for cell in row] for row in rows)
+    first = [*islice(grid, _DECISIVE)]
     titles = [column.title for column in columns]
-    widths = _choose_widths(screen, columns, [titles, *grid])
-    lines = [_format_row(screen, columns, widths, row) for row in grid]
+    if not first and any(titles):
+        yield fit(_NOTHING, _WIDEST_CARD if screen.width is None else screen.width)
+        return
+    kept = [True] * len(columns) if screen.width is None else _find_used(columns, first)
+    columns, titles = [*compress(columns, kept)], [*compress(titles, kept)]
+    widths = _choose_widths(screen, columns, [titles, *(list(compress(row, kept)) for row in first)])
     if any(titles):
         bold = [column._replace(style="bold") for column in columns]
-        lines.insert(0, _format_row(screen, bold, widths, titles))
-    return lines
+        yield _format_row(screen, bold, widths, titles)
+    for row in chain(first, grid):
+        yield _format_row(screen, columns, widths, [*compress(row, kept)])
 
 
-def _drop_empty(columns: Sequence[Column], grid: list[list[str]]) -> tuple[Sequence[Column], list[list[str]]]:
-    """Leave out the optional columns in which there is nothing."""
+def _find_used(columns: Sequence[Column], grid: list[list[str]]) -> list[bool]:
+    """Return which columns are shown: all but the optional ones in which there is nothing."""
     used = [any(column) for column in zip(*grid, strict=True)] or [True] * len(columns)
-    kept = [is_used or not column.is_optional for is_used, column in zip(used, columns, strict=True)]
-    return [*compress(columns, kept)], [[*compress(row, kept)] for row in grid]
+    return [is_used or not column.is_optional for is_used, column in zip(used, columns, strict=True)]
 
 
 def _choose_widths(screen: Screen, columns: Sequence[Column], grid: Sequence[Sequence[str]]) -> list[int]:
@@ -99,7 +108,8 @@ def _format_row(screen: Screen, columns: Sequence[Column], widths: Sequence[int]
     shown: list[str] = []
     left = screen.width
     for column, width, cell in zip(columns, widths, row, strict=True):
-        space = width if left is None else min(width, left)
+        wanted = width if column.gives_way and left is not None else max(width, count_cells(cell))
+        space = wanted if left is None else min(wanted, left)
         if space <= 0:
             break
         shown.append(_format_cell(screen, column, space, cell))

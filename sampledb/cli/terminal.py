@@ -5,8 +5,9 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TextIO
 
@@ -18,6 +19,8 @@ from sampledb.text import escape_unprintable
 _DUMB: Final = {"dumb", "unknown"}
 # For terminals that report none.
 _USUAL_WIDTH: Final = 80
+# Characters that are printed at once: what a pipe holds.
+_CHUNK: Final = 2**16
 
 
 class Screen(NamedTuple):
@@ -36,7 +39,7 @@ class Answer(NamedTuple):
     """The result of a command; only the form that is asked for is computed.
 
     Attributes:
-        data: Return it for machines: plain JSON types.
+        data: Return it for machines: plain JSON types; records that are many, one by one.
         lines: Return it for people.
         exit_code: 0, or 3 when something failed or is damaged.
     """
@@ -89,14 +92,53 @@ def _keep(text: str, _: str) -> str:
     return text
 
 
-def print_answer(answer: Answer, *, as_json: bool) -> None:
-    """Print an answer to stdout, for machines or for people."""
-    print_lines([_to_json({"status": "successful", "data": answer.data()})] if as_json else answer.lines(get_screen()))
+def print_answer(answer: Answer, *, as_json: bool, columns: Sequence[str] | None = None) -> None:
+    """Print an answer to stdout: for people, for machines, or as CSV if `columns` are given."""
+    if columns is not None:
+        print_lines(_format_csv(columns, answer.data()))
+    elif as_json:
+        data = answer.data()
+        print_lines([_to_json({"status": "successful", "data": list(data) if isinstance(data, Iterator) else data})])
+    else:
+        print_lines(answer.lines(get_screen()))
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print lines to stdout; they must be printable."""
-    write(sys.stdout, "".join(f"{line}\n" for line in lines))
+    """Print lines to stdout, which must be printable, as they come."""
+    chunk = io.StringIO()
+    for line in lines:
+        chunk.write(f"{line}\n")
+        if chunk.tell() >= _CHUNK:
+            write(sys.stdout, chunk.getvalue())
+            chunk = io.StringIO()
+    write(sys.stdout, chunk.getvalue())
+
+
+def _format_csv(columns: Sequence[str], data: Any) -> Iterator[str]:  # noqa: ANN401 - of any table
+    """Yield lines of CSV: the columns, or the keys of the first row, and the values as in JSON.
+
+    Unprintable characters are escaped on a terminal only, which would obey them.
+    """
+    # Only few answers are CSV.
+    import csv  # noqa: PLC0415
+
+    line = io.StringIO()
+    writer = csv.writer(line, lineterminator="")
+    rows = data.items() if isinstance(data, Mapping) else (each.values() for each in data)
+    if not columns and data:
+        columns = list(data[0])
+    for row in chain([columns] if columns else [], rows):
+        writer.writerow([_encode_cell(each) for each in row])
+        yield escape_unprintable(line.getvalue()) if sys.stdout.isatty() else line.getvalue()
+        line.seek(0)
+        line.truncate()
+
+
+def _encode_cell(value: object) -> object:
+    """Return a value as CSV has it: text and numbers as they are, nothing for null, and other values as JSON."""
+    if value is None or (isinstance(value, str | int | float) and not isinstance(value, bool)):
+        return value
+    return value.hex() if isinstance(value, bytes) else json.dumps(value, ensure_ascii=False, default=_encode_unknown)
 
 
 def print_error(error: str | dict[str, Any]) -> None:

@@ -1,12 +1,15 @@
 """Run the command line as people and programs do: in a pipe, and on a terminal."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, NamedTuple
 
+from sampledb.cli import main
 from sampledb.model import Record
 
 # Variables that change the output.
@@ -40,9 +43,21 @@ def run(*arguments: object, stdin: str = "", variables: Mapping[str, str] | None
     return Shown(done.returncode, done.stdout, done.stderr)
 
 
+def run_here(*arguments: object) -> Shown:
+    """Run a command in this process, in a tenth of the time that a new one takes."""
+    output, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    code: Any = None
+    with redirect_stdout(output), redirect_stderr(errors):
+        try:
+            main.main([*map(str, arguments)])
+        except SystemExit as ended:
+            code = ended.code
+    return Shown(code or 0, *(each.buffer.getvalue().decode() for each in (output, errors)))
+
+
 def answered(*arguments: object, code: int = 0, stdin: str = "") -> Any:
     """Return the data that a command prints with --json; it must print nothing else."""
-    shown = run(*arguments, "--json", stdin=stdin)
+    shown = run(*arguments, "--json", stdin=stdin) if stdin else run_here(*arguments, "--json")
     assert (shown.code, shown.errors) == (code, "")
     answer = json.loads(shown.output)
     assert answer["status"] == "successful"

@@ -58,10 +58,6 @@ def test_usage_errors_exit_with_2(arguments: list[str]) -> None:
     assert run(*arguments).code == 2
 
 
-def test_a_function_that_is_neither_id_nor_address_is_wrong_usage(path: Path) -> None:
-    assert run("function", path, 1, "main").code == 2
-
-
 @posix
 @pytest.mark.parametrize(
     "arguments", mostly_slow([["functions", 1], ["report", 1], ["list", "--json"]], [["report", 1]])
@@ -151,7 +147,7 @@ def test_control_sequences_do_not_reach_the_terminal(tmp_path: Path) -> None:
     evil_name = "SELECT name AS '\x1b' FROM samples"
     arguments: dict[str, list[object]] = {
         "list": [], "show": [1], "functions": [1], "function": [1, 1], "report": [1], "schema": [],
-        "query": [evil_name], "delete": [1],
+        "query": [evil_name], "find": ["--api", "*"], "apis": [], "tag": [1, "--add", "x"], "delete": [1],
     }  # fmt: skip
     for name, rest in arguments.items():
         printed = run(name, path, *rest).output

@@ -7,7 +7,7 @@ import pytest
 
 import sampledb
 from sampledb import SampleDB
-from tests.cli.consoles import answered, dicts, run
+from tests.cli.consoles import answered, dicts, run, run_here
 from tests.strategies import function, report
 
 
@@ -61,3 +61,37 @@ def test_a_report_comes_out_as_it_went_in(filled_path: Path, filled: SampleDB, t
     assert json.loads(path.read_bytes()) == filled.get_report(1)
     shown = run("report", filled_path, 1, "-o", tmp_path / "none" / "1.smda")
     assert (shown.code, shown.output, shown.errors.count("\n")) == (1, "", 1)
+
+
+def test_many_reports_go_to_a_folder_or_to_another_file(copy: Path, filled: SampleDB, tmp_path: Path) -> None:
+    with sampledb.open(copy) as db:
+        db.add_media(sha256=64 * "e", name="media")
+        samples = [each for each in db.iter_samples() if each.architecture]
+    folder = tmp_path / "out"
+    written = answered("report", copy, "*", "-o", folder)
+    assert [each["path"] for each in written] == [str(folder / f"{each.sha256}.smda") for each in samples]
+    for each in written:
+        assert json.loads(Path(each["path"]).read_bytes()) == filled.get_report(each["sample_id"])
+    Path(written[0]["path"]).write_text("mine")
+    assert [each["status"] for each in answered("report", copy, 1, 2, "-o", folder)] == ["existed", "existed"]
+    assert Path(written[0]["path"]).read_text() == "mine"
+    lines = run_here("report", copy, "*").output
+    assert [json.loads(line) for line in lines.splitlines()] == [filled.get_report(each.sample_id) for each in samples]
+    other = tmp_path / "other.sampledb"
+    assert run("add", other, "-", stdin=lines).output.splitlines()[-1].startswith(f"{len(samples)} added in ")
+
+
+def test_what_is_added_is_marked_and_what_was_stored_stays_as_it_is(reports: dict[str, Path], tmp_path: Path) -> None:
+    path, folder = tmp_path / "new.sampledb", next(iter(reports.values())).parent
+    assert run_here("add", path, reports["pe-x86"], "--family", "not valid").code == 1
+    assert run_here("add", path, reports["pe-x86"], "--tag", "x" * 51).code == 1
+    assert answered("add", path, reports["pe-x86"])[0]["sample"]["tags"] == []
+    marks = ("--family", "distlib", "--version", "2", "--library", "--tag", "a", "--tag", "b")
+    shown = run_here("add", path, folder, *marks)
+    assert shown.errors == "Note: 1 existed and were not changed; `update` and `tag` change them.\n"
+    with sampledb.open(path, readonly=True) as db:
+        first, *others = db.iter_samples()
+    assert (first.family, first.tags) == ("", ())
+    assert {(each.family, each.version, each.is_library, each.tags) for each in others} == {
+        ("distlib", "2", True, ("a", "b"))
+    }

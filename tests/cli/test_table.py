@@ -27,7 +27,7 @@ def test_no_line_of_a_table_or_a_card_is_wider_than_the_screen(rows: list[tuple[
 
 @given(st.lists(st.tuples(st.text(), st.text()), max_size=20))
 def test_without_a_width_nothing_is_cut(rows: list[tuple[str, str]]) -> None:
-    shown = format_table(PLAIN, [Column("a", gives_way=True), Column("b", gives_way=True)], rows)
+    shown = [*format_table(PLAIN, [Column("a", gives_way=True), Column("b", gives_way=True)], rows)]
     assert len(shown) == 1 + len(rows)
     for line, (first, second) in zip(shown[1:], rows, strict=True):
         assert line.startswith(escape_unprintable(first).rstrip())

@@ -139,3 +139,15 @@ def test_errors_are_one_line_on_a_terminal_too(filled_path: Path) -> None:
     shown = run_on_terminal("show", filled_path, 9317)
     assert (shown.code, SEQUENCE.sub("", shown.output).count("\n")) == (1, 1)
     assert run_on_terminal("check", filled_path, "--deep").output.endswith("The file is whole.\x1b[0m\n")
+
+
+@pytest.mark.slow
+@on_terminal
+def test_a_look_through_code_shows_a_bar_and_csv_is_escaped_where_a_terminal_would_obey_it(tmp_path: Path) -> None:
+    path = tmp_path / "evil.sampledb"
+    with sampledb.open(path) as db:
+        db.add_sample(report(function(4096, function_name="\x1b]0;owned\x07")))
+    shown = run_on_terminal("find", path, "--text", "nop|ret")
+    assert "\r\x1b[K" in shown.output
+    assert lines(shown)[-1].startswith("     1")
+    assert "\\x1b]0;owned\\x07" in run_on_terminal("functions", path, 1, "--csv").output

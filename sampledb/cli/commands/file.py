@@ -52,7 +52,7 @@ def _format_stats(screen: Screen, stats: Stats) -> Iterator[str]:
     return format_card(screen, {"Content": {name: f"{count:,}" for name, count in content.items()}, "File": file})
 
 
-@command("check corpus.sampledb --deep && echo whole")
+@command("check corpus.sampledb --deep && echo whole", columns=Problem.__struct_fields__)
 @click.option("--deep", is_flag=True, help="Read and decode everything, and compare all checksums.")
 def check(db: SampleDB, *, deep: bool) -> Answer:
     """Look for damage, and exit with 3 if there is any."""
@@ -61,11 +61,11 @@ def check(db: SampleDB, *, deep: bool) -> Answer:
     return Answer(found.to_dicts, partial(_format_check, problems=found), INCOMPLETE if found else 0)
 
 
-def _format_check(screen: Screen, problems: Sequence[Problem]) -> list[str]:
+def _format_check(screen: Screen, problems: Sequence[Problem]) -> Iterable[str]:
     return _format_problems(screen, problems) if problems else [screen.paint("The file is whole.", "green")]
 
 
-def _format_problems(screen: Screen, problems: Iterable[Problem]) -> list[str]:
+def _format_problems(screen: Screen, problems: Iterable[Problem]) -> Iterator[str]:
     rows = (("" if each.sample_id is None else f"{each.sample_id}", each.where, each.what) for each in problems)
     return format_table(screen, _PROBLEMS, rows)
 
@@ -97,7 +97,7 @@ def compact(db: SampleDB) -> Answer:
     return Answer(lambda: {"bytes_before": before, "bytes_after": after}, show)
 
 
-@command("salvage damaged.sampledb new.sampledb", access="path")
+@command("salvage damaged.sampledb new.sampledb", access="path", columns=Problem.__struct_fields__)
 @click.argument("copy", type=click.Path(path_type=Path))
 def salvage(damaged: str, copy: Path) -> Answer:
     """Copy what is readable in a damaged file to a new file.

@@ -6,15 +6,15 @@ from typing import Any, Final
 
 import click
 
-from sampledb import Function, SampleDB
-from sampledb.cli.program import LIMIT, SAMPLE, START, command, get_sample
+from sampledb import Function, Sample, SampleDB
+from sampledb.cli.listing import Orders, select_part, take_part
+from sampledb.cli.names import FUNCTION, SAMPLE, SAMPLES, get_function, get_sample, get_samples
+from sampledb.cli.program import command
 from sampledb.cli.table import Column, format_card, format_table
 from sampledb.cli.terminal import Answer, Screen
 from sampledb.errors import shorten
 from sampledb.text import escape_lines
 
-# Of the largest integer of SQLite.
-_LONGEST_ID: Final = 19
 # A string can have 65,536 characters.
 _LONGEST_COMMENT: Final = 200
 
@@ -24,8 +24,17 @@ _FUNCTIONS: Final = (
     Column("blocks", is_number=True),
     Column("instructions", is_number=True),
     Column("binweight", is_number=True),
+    Column("PIC hash", "dim"),
     Column("name", gives_way=True),
 )
+_SAMPLE_COLUMNS: Final = (Column("sample", "cyan", is_number=True), Column("file", gives_way=True))
+_ORDERS: Final[Orders] = {
+    "offset": lambda function: function.offset,
+    "instructions": lambda function: -function.num_instructions,
+    "blocks": lambda function: -function.num_blocks,
+    "binweight": lambda function: -function.binweight,
+    "name": lambda function: function.name.lower(),
+}
 _INSTRUCTIONS: Final = (
     Column("", "green", is_number=True),
     Column("", "dim", gives_way=True),
@@ -35,57 +44,72 @@ _INSTRUCTIONS: Final = (
 )
 
 
-@command("functions corpus.sampledb 12", "functions corpus.sampledb 12 --start 100 --limit 50")
-@SAMPLE
-@START
-@LIMIT
-def functions(db: SampleDB, sample: str, start: int, limit: int) -> Answer:
-    """List the functions of a sample by address."""
-    found = db.list_functions(get_sample(db, sample).sample_id, start=start, limit=limit)
-    return Answer(found.to_dicts, partial(_format_functions, functions=found.values()))
-
-
-def _format_functions(screen: Screen, functions: Iterable[Function]) -> list[str]:
-    rows = (
-        (
-            f"{each.function_id}",
-            f"{each.offset:#x}",
-            f"{each.num_blocks}",
-            f"{each.num_instructions}",
-            f"{each.binweight:g}",
-            each.name,
-        )
-        for each in functions
+@command(
+    "functions corpus.sampledb 12 --start 100 --limit 50",
+    "functions corpus.sampledb '*.dll' --name '*crypt*' --sort instructions",
+    columns=Function.__struct_fields__,
+)
+@SAMPLES
+@click.option("--min-instructions", type=click.IntRange(min=0), default=0, help="Only functions of at least so many.")
+@take_part(_ORDERS)
+def functions(db: SampleDB, samples: Sequence[str], min_instructions: int, **part: Any) -> Answer:  # noqa: ANN401 - of select_part
+    """List the functions of samples by address."""
+    found = get_samples(db, samples)
+    listed = (
+        function
+        for sample in found
+        for function in db.iter_functions(sample.sample_id)
+        if function.num_instructions >= min_instructions
     )
-    return format_table(screen, _FUNCTIONS, rows)
+    return answer_functions(select_part(listed, _ORDERS, **part), found if len(found) > 1 else ())
+
+
+def answer_functions(functions: Iterable[Function], samples: Iterable[Sample] = ()) -> Answer:
+    """Return the answer of a command that lists functions; it names their samples if `samples` has them."""
+    names = {each.sample_id: each.name for each in samples}
+
+    def show(screen: Screen) -> Iterator[str]:
+        if not names:
+            return format_table(screen, _FUNCTIONS, map(_format_row, functions))
+        rows = ((f"{each.sample_id}", names[each.sample_id], *_format_row(each)) for each in functions)
+        return format_table(screen, (*_SAMPLE_COLUMNS, *_FUNCTIONS), rows)
+
+    return Answer(lambda: (each.to_dict() for each in functions), show)
+
+
+def _format_row(function: Function) -> tuple[str, ...]:
+    return (
+        f"{function.function_id}",
+        f"{function.offset:#x}",
+        f"{function.num_blocks}",
+        f"{function.num_instructions}",
+        f"{function.binweight:g}",
+        _format_hash(function.pic_hash),
+        function.name,
+    )
+
+
+def _format_hash(pic_hash: int | None) -> str:
+    """Return a hash as `find --pic-hash` and `query` take it; `""` for none."""
+    return "" if pic_hash is None else f"{pic_hash:#018x}"
 
 
 @command(
     "function corpus.sampledb 12 345",
     "function corpus.sampledb 12 0x401f6b",
+    "function corpus.sampledb setup.exe rc4_init",
     "function corpus.sampledb 12 0x401f6b --dot | dot -Tsvg > graph.svg",
 )
 @SAMPLE
-@click.argument("function_id", metavar="FUNCTION")
+@FUNCTION
 @click.option("--dot", "as_dot", is_flag=True, help="Print its control-flow graph for Graphviz.")
-def function(db: SampleDB, sample: str, function_id: str, *, as_dot: bool) -> Answer:
-    """Show the disassembly of a function.
-
-    A FUNCTION is an id, or an address in one, such as 0x401000.
-    """
-    found = _get_function(db, get_sample(db, sample).sample_id, function_id)
+def function(db: SampleDB, sample: str, function: str, *, as_dot: bool) -> Answer:
+    """Show the disassembly of a function."""
+    found = get_function(db, get_sample(db, sample), function)
     if not as_dot:
         return Answer(found.to_dict, partial(_format_function, function=found))
     graph = found.to_dot()
     return Answer(lambda: graph, lambda _: escape_lines(graph))
-
-
-def _get_function(db: SampleDB, sample_id: int, name: str) -> Function:
-    if name.lower().startswith("0x"):
-        return db.find_function(sample_id, name)
-    if name.isascii() and name.isdecimal() and len(name) <= _LONGEST_ID:
-        return db.get_function(sample_id, int(name))
-    raise click.BadParameter("give an id, or an address such as 0x401000.", param_hint="'FUNCTION'")
 
 
 def _format_function(screen: Screen, function: Function) -> Iterator[str]:
@@ -95,7 +119,7 @@ def _format_function(screen: Screen, function: Function) -> Iterator[str]:
         "sample": f"{function.sample_id}",
         "size": f"{function.num_blocks} blocks, {function.num_instructions} instructions",
         "binweight": f"{function.binweight:g}",
-        "PIC hash": "" if function.pic_hash is None else f"{function.pic_hash:#018x}",
+        "PIC hash": _format_hash(function.pic_hash),
     }
     yield from format_card(screen, {f"Function {function.function_id} at {function.offset:#x}": fields})
     disassembly = function.disassembly or {}
@@ -104,7 +128,7 @@ def _format_function(screen: Screen, function: Function) -> Iterator[str]:
     # One table, so that the columns of all blocks stand below each other.
     comments = function.comments
     rows = [_format_instruction(each, comments) for key in keys for each in blocks[key]]
-    lines = iter(format_table(screen, _INSTRUCTIONS, rows))
+    lines = format_table(screen, _INSTRUCTIONS, rows)
     for key in keys:
         yield ""
         yield screen.paint(f"{int(key):#x}:", "bold cyan") + _format_successors(disassembly, key)

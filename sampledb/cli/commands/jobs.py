@@ -9,7 +9,9 @@ from typing import Any, Final, get_args
 import click
 
 from sampledb import Job, RecordList, SampleDB
-from sampledb.cli.program import LIMIT, command
+from sampledb.cli.listing import LIMIT
+from sampledb.cli.marking import Marks, take_marks
+from sampledb.cli.program import command
 from sampledb.cli.progress import Progress
 from sampledb.cli.table import Column, format_table
 from sampledb.cli.terminal import Answer, Screen
@@ -63,17 +65,34 @@ def _expect(progress: Progress, paths: Sequence[str]) -> None:
     progress.expect(None if any(map(os.path.isdir, paths)) else len(paths))
 
 
-@command("analyze corpus.sampledb suspicious.exe --family upatre", access="create", many=True)
+@command(
+    "analyze corpus.sampledb suspicious.exe --family upatre",
+    "analyze corpus.sampledb /usr/lib/libz.so.1 --family zlib --library --tag debian",
+    access="create",
+    many=True,
+)
 @_take_binaries
-def analyze(db: SampleDB, progress: Progress, binaries: Sequence[str], **request: Any) -> Answer:  # noqa: ANN401 - of analyze
+@take_marks(known=True)
+def analyze(
+    db: SampleDB,
+    progress: Progress,
+    binaries: Sequence[str],
+    *,
+    is_library: bool | None,
+    tags: Sequence[str],
+    **request: Any,  # noqa: ANN401 - of analyze
+) -> Answer:
     """Disassemble binaries one by one and add them.
 
     A BINARY is a file, or a folder with PE, ELF, Mach-O and DEX files, or with --dump of any files. For many binaries,
-    `submit` and `run` are faster: they use all cores. Needs the extra `analysis`.
+    `submit` and `run` are faster: they use all cores. Samples that are stored already stay as they are. Needs the
+    extra `analysis`.
     """
+    marks = Marks(is_library=is_library, tags=tags)
     _expect(progress, binaries)
     found = _find_binaries(db, progress, binaries, is_dump=request["is_dump"])
-    progress.run_each("added", found, lambda source: db.analyze(Path(source), **request))
+    progress.run_each("added", found, lambda source: marks.set(db, db.analyze(Path(source), **request)))
+    marks.advise(progress)
     return progress.summarize("added", empty=_NO_BINARIES)
 
 
@@ -124,6 +143,7 @@ def _get_reason(job: Job) -> str:
     "jobs corpus.sampledb --state failed",
     "jobs corpus.sampledb --cancel e3ff6bd639303680f3294c5bf467004a",
     access=lambda arguments: "read" if arguments["cancel"] is None else "write",
+    columns=Job.__struct_fields__,
 )
 @click.option("--state", type=click.Choice(get_args(JobState)), help="Only jobs in this state.")
 @click.option("--cancel", metavar="JOB_ID", help="Cancel this job, queued or running, and show it.")
@@ -133,7 +153,7 @@ def jobs(db: SampleDB, state: JobState | None, cancel: str | None) -> Answer:
     return Answer(found.to_dicts, partial(_format_jobs, jobs=found))
 
 
-def _format_jobs(screen: Screen, jobs: Iterable[Job]) -> list[str]:
+def _format_jobs(screen: Screen, jobs: Iterable[Job]) -> Iterator[str]:
     rows = (
         (
             each.job_id,

@@ -1,6 +1,5 @@
-"""The commands about samples: add media, list, show, change and delete them."""
+"""The commands about samples: add media, list and show them."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -8,7 +7,10 @@ from typing import Any, Final
 import click
 
 from sampledb import Known, RecordList, Sample, SampleDB
-from sampledb.cli.program import LIMIT, SAMPLE, START, command, get_sample
+from sampledb.cli.listing import Orders, select_part, take_part
+from sampledb.cli.marking import Marks, take_marks
+from sampledb.cli.names import SAMPLES, get_samples, is_one
+from sampledb.cli.program import command
 from sampledb.cli.progress import Progress
 from sampledb.cli.table import Column, format_card, format_table
 from sampledb.cli.terminal import Answer, Screen
@@ -26,6 +28,14 @@ _SAMPLES: Final = (
     Column("size", is_number=True),
     Column("sha256", "dim", gives_way=True),
 )
+_ORDERS: Final[Orders] = {
+    "id": lambda sample: sample.sample_id,
+    "name": lambda sample: sample.name.lower(),
+    "family": lambda sample: sample.family,
+    "functions": lambda sample: -sample.num_functions,
+    "size": lambda sample: -sample.binary_size,
+    "added": lambda sample: -sample.added_at.timestamp(),
+}
 _FAMILIES: Final = (Column("samples", is_number=True), Column("family", "green", gives_way=True))
 # The numbers of a track, as MediaInfo names them.
 _TRACK_UNITS: Final = {
@@ -45,44 +55,65 @@ _TRACK_UNITS: Final = {
 )
 @click.argument("media", metavar="MEDIA...", nargs=-1, required=True)
 @click.option("--name", help="The sample's name; for one file only.")
-@click.option("--tag", "tags", multiple=True, help="Add this tag; can be given many times.")
 @click.option("--notes", help="Free text.")
-def add_media(db: SampleDB, progress: Progress, media: Sequence[str], **fields: Any) -> Answer:  # noqa: ANN401 - of add_media
+@take_marks()
+def add_media(
+    db: SampleDB,
+    progress: Progress,
+    media: Sequence[str],
+    name: str | None,
+    notes: str | None,
+    **marks: Any,  # noqa: ANN401 - of Marks
+) -> Answer:
     """Add media files with their metadata from MediaInfo.
 
-    Their content is not stored. Without the extra `media` there is no metadata.
+    Their content is not stored. Samples that have metadata already stay as they are. Without the extra `media` there is
+    none.
     """
     if not has_mediainfo():
         progress.advise("MediaInfo is not installed, so media_info stays empty; pip install 'sampledb[media]'")
-    if fields["name"] is not None and len(media) > 1:
+    if name is not None and len(media) > 1:
         raise click.UsageError("--name is for one file; leave it out to add many.")
-    progress.run_each("added", media, lambda source: db.add_media(source, **fields))
+    checked = Marks(**marks)
+    progress.run_each("added", media, lambda source: checked.set(db, db.add_media(source, name=name, notes=notes)))
+    checked.advise(progress)
     return progress.summarize("added")
 
 
-@command("list corpus.sampledb --family upatre --limit 20", "list corpus.sampledb --library --json")
+@command(
+    "list corpus.sampledb --family upatre --limit 20",
+    "list corpus.sampledb --name '*.dll' --sort functions",
+    columns=Sample.__struct_fields__,
+)
 @click.option("--family", help="Only samples of this family; '' means without one.")
 @click.option("--tag", help="Only samples with this tag.")
-@click.option("--name", help="Only samples with this name.")
 @click.option("--extension", help="Only samples with this extension, without the dot.")
 @click.option("--library/--no-library", "is_library", default=None, help="Only libraries, or only other samples.")
-@START
-@LIMIT
-def list_(db: SampleDB, **filters: Any) -> Answer:  # noqa: ANN401 - those of list_samples
+@take_part(_ORDERS)
+def list_(
+    db: SampleDB,
+    family: str | None,
+    tag: str | None,
+    extension: str | None,
+    *,
+    is_library: bool | None,
+    **part: Any,  # noqa: ANN401 - of select_part
+) -> Answer:
     """List samples."""
-    found = db.list_samples(**filters)
-    return Answer(found.to_dicts, partial(_format_samples, samples=found.values()))
+    matching = db.iter_samples(family=family, tag=tag, extension=extension, is_library=is_library)
+    found = select_part(matching, _ORDERS, **part)
+    return Answer(lambda: (each.to_dict() for each in found), partial(_format_samples, samples=found))
 
 
-def _format_samples(screen: Screen, samples: Iterable[Sample]) -> list[str]:
+def _format_samples(screen: Screen, samples: Iterable[Sample]) -> Iterator[str]:
     return format_table(screen, _SAMPLES, map(_format_sample, samples))
 
 
 def _format_sample(sample: Sample) -> Sequence[str]:
-    """Return a row of the table; media have no size."""
+    """Return a row of the table; media have formats where others have code."""
     count = f"{sample.num_functions}" if sample.architecture else ""
     size = format_short_size(sample.binary_size) if sample.binary_size else ""
-    tags, code = ", ".join(sample.tags), _format_code(sample)
+    tags, code = ", ".join(sample.tags), _format_code(sample) or _format_formats(sample.media_info)
     return f"{sample.sample_id}", sample.name, sample.family, tags, code, count, size, sample.sha256
 
 
@@ -90,19 +121,33 @@ def _format_code(sample: Sample) -> str:
     return f"{sample.architecture} {sample.bitness or ''}".strip()
 
 
-@command("show corpus.sampledb 12", "show corpus.sampledb 6b4195e6 --json")
-@SAMPLE
-def show(db: SampleDB, sample: str) -> Answer:
-    """Show all fields of a sample."""
-    found = get_sample(db, sample)
-    return Answer(found.to_dict, partial(_format_card, sample=found, known=db.known(found.sample_id)))
+@command("show corpus.sampledb 12", "show corpus.sampledb 6b4195e6 'lib*.so' --json")
+@SAMPLES
+def show(db: SampleDB, samples: Sequence[str]) -> Answer:
+    """Show all fields of samples."""
+    return answer_samples(db, get_samples(db, samples), samples, as_cards=True)
 
 
-def _answer_sample(sample: Sample) -> Answer:
-    return Answer(sample.to_dict, partial(_format_card, sample=sample))
+def answer_samples(db: SampleDB, samples: Sequence[Sample], names: Sequence[str], *, as_cards: bool = False) -> Answer:
+    """Return the answer of a command about the samples that have these names.
+
+    For machines, a single name that is no glob gives an object, others a list. For people, it gives a card, others a
+    table.
+    """
+    data = samples[0].to_dict if is_one(names) else RecordList(samples).to_dicts
+    if as_cards or is_one(names):
+        return Answer(data, partial(_format_cards, db=db, samples=samples))
+    return Answer(data, partial(_format_samples, samples=samples))
 
 
-def _format_card(screen: Screen, sample: Sample, known: Known | None = None) -> Iterator[str]:
+def _format_cards(screen: Screen, db: SampleDB, samples: Sequence[Sample]) -> Iterator[str]:
+    for number, sample in enumerate(samples):
+        if number:
+            yield ""
+        yield from _format_card(screen, sample, db.known(sample.sample_id))
+
+
+def _format_card(screen: Screen, sample: Sample, known: Known) -> Iterator[str]:
     identity: dict[str, str | list[str]] = {
         "name": sample.name,
         "extension": sample.extension,
@@ -122,7 +167,7 @@ def _format_card(screen: Screen, sample: Sample, known: Known | None = None) -> 
         "base address": f"{sample.base_addr:#x}",
         "size": format_size(sample.binary_size),
         "functions": f"{sample.num_functions:,}",
-        "known": _format_known(known) if known else "",
+        "known": _format_known(known),
         "binweight": f"{sample.binweight:,.0f}",
         "statistics": ", ".join(f"{key.removeprefix('num_')} {value}" for key, value in sample.statistics.items()),
         "SMDA": sample.smda_version,
@@ -143,10 +188,21 @@ def _format_known(known: Known) -> str:
 def _format_media(media_info: Mapping[str, Any]) -> dict[str, str]:
     """Return a line for each track of MediaInfo, and for each other key."""
     lines = {str(key): str(value) for key, value in media_info.items() if key != "tracks"}
-    tracks = media_info.get("tracks")
-    for number, track in enumerate(tracks if isinstance(tracks, list) else [tracks] if tracks else [], start=1):
+    for number, track in enumerate(_list_tracks(media_info), start=1):
         lines[f"track {number}"] = _format_track(track) if isinstance(track, dict) else str(track)
     return {escape_unprintable(key): value for key, value in lines.items()}
+
+
+def _format_formats(media_info: Mapping[str, Any]) -> str:
+    """Return the formats of the tracks, the container first, each once: `MPEG-4, AVC, AAC`."""
+    tracks = [each for each in _list_tracks(media_info) if isinstance(each, dict)]
+    return ", ".join(dict.fromkeys(str(each["Format"]) for each in tracks if each.get("Format")))
+
+
+def _list_tracks(media_info: Mapping[str, Any]) -> list[Any]:
+    """Return the tracks, which users may have stored in any shape."""
+    tracks = media_info.get("tracks")
+    return tracks if isinstance(tracks, list) else [tracks] if tracks else []
 
 
 def _format_track(track: Mapping[str, Any]) -> str:
@@ -157,77 +213,12 @@ def _format_track(track: Mapping[str, Any]) -> str:
     return ", ".join(str(part) for part in parts if part)
 
 
-@command("families corpus.sampledb")
+@command("families corpus.sampledb", columns=("family", "samples"))
 def families(db: SampleDB) -> Answer:
     """List families with their number of samples."""
     found = db.list_families()
     return Answer(lambda: found, partial(_format_families, families=found))
 
 
-def _format_families(screen: Screen, families: Mapping[str, int]) -> list[str]:
+def _format_families(screen: Screen, families: Mapping[str, int]) -> Iterator[str]:
     return format_table(screen, _FAMILIES, ((f"{count}", family) for family, count in families.items()))
-
-
-@command(
-    "update corpus.sampledb 12 --family upatre --version 2.1",
-    "update corpus.sampledb 12 --notes 'packed' --library",
-    "update corpus.sampledb 12 --no-notes",
-    access="write",
-)
-@SAMPLE
-@click.option("--family", "family_name", help="The malware family or the library; '' for none.")
-@click.option("--version", help="The version of the family.")
-@click.option("--component", help="The component of the family.")
-@click.option("--library/--no-library", "is_library", default=None, help="Whether it is a library.")
-@click.option("--name", help="The file's name.")
-@click.option("--extension", help="Without the dot.")
-@click.option("--notes", help="Free text that replaces the notes.")
-@click.option("--no-notes", is_flag=True, help="Remove the notes.")
-@click.option("--media-info", metavar="JSON", help="A JSON object that replaces the media info.")
-def update(db: SampleDB, sample: str, *, no_notes: bool, media_info: str | None, **fields: Any) -> Answer:  # noqa: ANN401 - of update_sample
-    """Change fields of a sample; the others stay unchanged."""
-    changes = {field: value for field, value in fields.items() if value is not None}
-    if no_notes and "notes" in changes:
-        raise click.UsageError("--notes and --no-notes exclude each other; give one of them.")
-    if no_notes:
-        changes["notes"] = None
-    if media_info is not None:
-        changes["media_info"] = _parse_json(media_info)
-    if not changes:
-        raise click.UsageError("There is nothing to change; give an option such as --family.")
-    return _answer_sample(db.update_sample(get_sample(db, sample).sample_id, **changes))
-
-
-def _parse_json(media_info: str) -> object:
-    try:
-        return json.loads(media_info)
-    except (ValueError, RecursionError) as error:
-        raise click.BadParameter(f"give JSON: {error}", param_hint="'--media-info'") from error
-
-
-@command("tag corpus.sampledb 12 packed reviewed", "tag corpus.sampledb 12 --remove packed", access="write")
-@SAMPLE
-@click.argument("tags", metavar="[TAG]...", nargs=-1)
-@click.option("--remove", metavar="TAG", multiple=True, help="Remove this tag; can be given many times.")
-def tag(db: SampleDB, sample: str, tags: Sequence[str], remove: Sequence[str]) -> Answer:
-    """Add tags to a sample, and remove others."""
-    if not tags and not remove:
-        raise click.UsageError("There is nothing to change; give a tag, or --remove TAG.")
-    return _answer_sample(db.tag_sample(get_sample(db, sample).sample_id, *tags, remove=remove))
-
-
-@command("delete corpus.sampledb 12 13", access="write")
-@click.argument("samples", metavar="SAMPLE...", nargs=-1, required=True)
-def delete(db: SampleDB, samples: Sequence[str]) -> Answer:
-    """Delete samples with their functions and metadata.
-
-    None is deleted if one of them does not exist.
-    """
-    found = {sample.sample_id: sample for sample in (get_sample(db, each) for each in samples)}
-    deleted = RecordList(sample for sample in found.values() if db.delete_sample(sample.sample_id))
-
-    def show(screen: Screen) -> Iterator[str]:
-        red = screen.paint("deleted", "red")
-        return (f"{red} {sample.sample_id} {escape_unprintable(sample.name)}" for sample in deleted)
-
-    return Answer(deleted.to_dicts, show)

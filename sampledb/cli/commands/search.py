@@ -1,5 +1,6 @@
 """The commands that find things anywhere in the file: by text, and by SQL."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -7,13 +8,15 @@ from typing import Any, Final
 import click
 
 from sampledb import Hit, SampleDB
-from sampledb.cli.program import START, command
+from sampledb.cli.listing import START
+from sampledb.cli.program import command
 from sampledb.cli.table import Column, format_table
 from sampledb.cli.terminal import Answer, Screen
 from sampledb.text import escape_unprintable
 
-# SQLite's integers.
-_LOWEST, _HIGHEST = -(2**63), 2**63 - 1
+# As they are shown: decimal, or hex digits. The file holds those from 2**63 on as negative ones, which query() knows.
+_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,19}|0x[0-9a-f]{1,16}", re.IGNORECASE)
+_LOWEST, _HIGHEST = -(2**63), 2**64 - 1
 
 _HITS: Final = (
     Column("sample", "cyan", is_number=True),
@@ -30,6 +33,7 @@ _HITS: Final = (
     "search corpus.sampledb 'family:win.* api:CreateFile* tag:packed'",
     "search corpus.sampledb 'string:\"user agent\" kind:function'",
     "search corpus.sampledb codec:avc extension:ts --start 50",
+    columns=Hit.__struct_fields__,
 )
 @click.argument("text", metavar="TEXT...", nargs=-1, required=True)
 @START
@@ -46,9 +50,7 @@ def search(db: SampleDB, text: Sequence[str], start: int, limit: int) -> Answer:
     return Answer(found.to_dicts, partial(_format_hits, hits=found))
 
 
-def _format_hits(screen: Screen, hits: Sequence[Hit]) -> list[str]:
-    if not hits:
-        return ["Nothing was found."]
+def _format_hits(screen: Screen, hits: Sequence[Hit]) -> Iterable[str]:
     rows = (
         (
             f"{each.sample_id}",
@@ -65,25 +67,27 @@ def _format_hits(screen: Screen, hits: Sequence[Hit]) -> list[str]:
 @command(
     'query corpus.sampledb "SELECT family, COUNT(*) AS samples FROM samples GROUP BY family"',
     'query corpus.sampledb "SELECT name FROM samples WHERE num_functions > ?" 1000',
+    'query corpus.sampledb "SELECT * FROM functions WHERE pic_hash = ?" 0x88400bfc6390d494',
+    columns=(),
 )
 @click.argument("sql")
 @click.argument("params", metavar="[PARAM]...", nargs=-1)
 def query(db: SampleDB, sql: str, params: Sequence[str]) -> Answer:
     """Run an SQL query on the file, which cannot change it.
 
-    Each PARAM takes the place of a question mark. `sampledb schema FILE` describes the tables.
+    Each PARAM takes the place of a question mark: a number such as 12 or 0x401000, or a text. `sampledb
+    schema FILE` describes the tables.
     """
     found = db.query(sql, [_convert_parameter(each) for each in params])
     return Answer(lambda: found, partial(_format_rows, rows=found))
 
 
 def _convert_parameter(text: str) -> int | str:
-    """Return a number as a number, which LIMIT needs, unless it would be spelled differently."""
-    try:
-        number = int(text)
-    except ValueError:
+    """Return a number as a number, which LIMIT needs, unless it is spelled as none, as `007` is."""
+    if not _INTEGER.fullmatch(text):
         return text
-    return number if str(number) == text and _LOWEST <= number <= _HIGHEST else text
+    number = int(text, 0)
+    return number if _LOWEST <= number <= _HIGHEST else text
 
 
 def _format_rows(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
