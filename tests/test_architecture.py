@@ -36,6 +36,7 @@ MOST_ROOMS = 12
 
 # What may be imported where, which is nowhere else.
 HIDDEN = {
+    "arro3": {"database.tables.batches", "database.tables.table"},
     "backports": {"format.zstd", "intake.compression"},
     "click": {"cli"},
     "fast_sugiyama": {"render.layout"},

@@ -9,6 +9,7 @@ from sampledb.database.functions import Functions
 from sampledb.database.jobs import Jobs
 from sampledb.database.samples import Samples
 from sampledb.database.search import Search
+from sampledb.database.tables import Tables
 from sampledb.model import Problem
 
 
@@ -48,7 +49,7 @@ def salvage(damaged: str | os.PathLike[str], path: str | os.PathLike[str]) -> li
     return salvage_file(limits.path(damaged), limits.path(path))
 
 
-class SampleDB(Samples, Functions, Search, Find, Jobs, File):
+class SampleDB(Samples, Functions, Search, Find, Tables, Jobs, File):
     """A store of samples and their functions in one SQLite file.
 
     A handle can be shared by threads, survives `fork`, and pickles to its path. Every call that writes is one
