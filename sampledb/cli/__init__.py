@@ -2,7 +2,7 @@
 
 import click
 
-from sampledb.cli.commands import file, functions, jobs, reports, samples, search
+from sampledb.cli.commands import file, functions, jobs, reports, samples, search, tables
 from sampledb.cli.program import Program
 
 _SECTIONS = {
@@ -17,6 +17,7 @@ _SECTIONS = {
         search.search,
         reports.report,
         search.query,
+        tables.table,
     ],
     "Change": [samples.update, samples.tag, samples.delete],
     "Look after the file": [file.stats, file.check, file.backup, file.compact, file.salvage, file.schema],
