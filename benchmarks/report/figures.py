@@ -102,6 +102,17 @@ class Searching(msgspec.Struct, frozen=True):
     adding_named: float  # the same, where every function has a new name
 
 
+class Columns(msgspec.Struct, frozen=True):
+    """Seconds to read all instructions of all reports, one report after the other."""
+
+    instructions: int
+    ours: float  # all columns, as Arrow
+    mnemonics: float  # the column of mnemonics
+    parsing: float  # json.loads
+    collecting: float  # json.loads, and lists of four columns from it
+    memory: int  # bytes by which the peak grows as all are streamed
+
+
 class Figures(msgspec.Struct, frozen=True):
     """All figures of one run."""
 
@@ -117,6 +128,7 @@ class Figures(msgspec.Struct, frozen=True):
     adding: tuple[float, float]  # functions per second: the store's, the floor's
     batch: Batch | None = None
     searching: Searching | None = None
+    columns: Columns | None = None
 
 
 def load_figures() -> Figures:

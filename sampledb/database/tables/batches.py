@@ -45,11 +45,13 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 class Rows:
     """Makes Arrow of rows with these columns, of kinds that are the same in all batches."""
 
-    def __init__(self, columns: Sequence[str], *, is_flat: bool = False) -> None:
-        """Take columns; `is_flat` makes JSON of lists, which CSV does not have."""
-        kinds = {**_KINDS, "tags": "json"} if is_flat else _KINDS
+    def __init__(self, columns: Sequence[str], kinds: Mapping[str, str] = _KINDS) -> None:
         self._kinds = {column: kinds.get(column, "text") for column in columns}
         self.schema = Schema([Field(column, _TYPES[kind]) for column, kind in self._kinds.items()])
+
+    def flatten(self) -> "Rows":
+        """Return the same with JSON in place of lists, which CSV does not have."""
+        return Rows(list(self._kinds), {**_KINDS, "tags": "json"})
 
     def stream(self, batches: Iterator[RecordBatch]) -> RecordBatchReader:
         """Return a reader that takes a batch when it is asked for one."""

@@ -46,7 +46,6 @@ class Table:
         self._connections = connections
         self._sample_id = sample_id
         self._rows = Rows(columns)
-        self._flat_rows = Rows(columns, is_flat=True)
         self._find_range()
 
     def __repr__(self) -> str:
@@ -88,7 +87,8 @@ class Table:
             InvalidInputError: There is a file at `path`.
             StorageError: It cannot be written, or the store cannot be read.
         """
-        self._write(path, self._flat_rows, self._flat_rows.write_csv)
+        rows = self._rows.flatten()
+        self._write(path, rows, rows.write_csv)
 
     def _write(
         self, path: str | PathLike[str], rows: "Rows", write: Callable[[Iterator["RecordBatch"], "Path"], None]
