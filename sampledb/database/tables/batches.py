@@ -1,7 +1,7 @@
 """Batches of Arrow: columns of Python's values in, arrays out.
 
 arro3 is chosen for its size: 34 MB installed, in wheels for Linux, macOS and Windows that fit every Python, and typed.
-pyarrow takes 150 MB, and nanoarrow writes neither Parquet nor CSV. Whoever takes a stream needs no arro3.
+pyarrow takes 171 MB, and nanoarrow writes neither Parquet nor CSV. Whoever takes a stream needs no arro3.
 """
 
 from array import array
