@@ -1,6 +1,7 @@
 """An embedded, single-file store for samples and their functions. Start with `sampledb.open(path)`."""
 
 from sampledb.database import SampleDB, open, salvage  # noqa: A004 - sampledb.open is the way in, as sqlite3.connect is
+from sampledb.database.tables.table import Table
 from sampledb.errors import (
     AnalysisError,
     BusyError,
@@ -66,6 +67,7 @@ __all__ = [
     "SampleId",
     "Stats",
     "StorageError",
+    "Table",
     "find_reports",
     "open",
     "read_stream",

@@ -27,7 +27,7 @@ READMES = {
 }
 README, INSIDE, COMMAND_LINE = (READMES[name] for name in ("README.md", "sampledb/README.md", "sampledb/cli/README.md"))
 # What the first command of the README, which installs one extra, does not install.
-NOT_INSTALLED = ("distributed", "fast_sugiyama", "pandas", "polars", "pymediainfo")
+NOT_INSTALLED = ("arro3", "distributed", "duckdb", "fast_sugiyama", "pandas", "polars", "pymediainfo")
 
 needs_programs = pytest.mark.skipif(not os.access("/bin/ls", os.R_OK), reason="the programs disassemble /bin/ls")
 

@@ -112,6 +112,17 @@ class Asking(msgspec.Struct, frozen=True):
     scans: dict[str, float]  # functions per second on all cores, by condition
 
 
+class Columns(msgspec.Struct, frozen=True):
+    """Seconds to read all instructions of all reports, one report after the other."""
+
+    instructions: int
+    ours: float  # all columns, as Arrow
+    mnemonics: float  # the column of mnemonics
+    parsing: float  # json.loads
+    collecting: float  # json.loads, and lists of four columns from it
+    memory: int  # bytes by which the peak grows as all are streamed
+
+
 class Figures(msgspec.Struct, frozen=True):
     """All figures of one run."""
 
@@ -128,6 +139,7 @@ class Figures(msgspec.Struct, frozen=True):
     batch: Batch | None = None
     searching: Searching | None = None
     asking: Asking | None = None
+    columns: Columns | None = None
 
 
 def load_figures() -> Figures:

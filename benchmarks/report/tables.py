@@ -15,7 +15,7 @@ def format_figures(figures: Figures) -> str:
         f"{figures.machine}; {', '.join(f'{name} {version}' for name, version in figures.versions.items())}\n"
         f"{figures.day}"
     )
-    parts = [_rows, _sizes, _peers, _memory, _growth, _batch, _searching, _asking]
+    parts = [_rows, _sizes, _peers, _memory, _growth, _batch, _searching, _asking, _columns]
     return "\n\n".join([head, *filter(None, (part(figures) for part in parts))])
 
 
@@ -166,6 +166,21 @@ def _asking(figures: Figures) -> str:
         ["the index, of the file", f"{found.index:.3f}", "", "", "0.04"],
     ]
     return _table(lines, [f"asking {found.functions:,} functions", "median", "p90", "p99", "target"])
+
+
+def _columns(figures: Figures) -> str:
+    found = figures.columns
+    if found is None:
+        return ""
+    times = {
+        "table, all columns": (found.ours, "0.33"),
+        "table, mnemonics": (found.mnemonics, ""),
+        "json.loads": (found.parsing, ""),
+        "json.loads, four columns from it": (found.collecting, ""),
+    }
+    lines = [[name, f"{time:.2f} s", f"{time / found.parsing:.2f}", target] for name, (time, target) in times.items()]
+    lines.append(["memory to stream all", _mb(found.memory), "", ""])
+    return _table(lines, [f"{found.instructions:,} instructions", "time", "of json.loads", "target"])
 
 
 def _table(lines: Sequence[Sequence[str]], heads: Sequence[str]) -> str:

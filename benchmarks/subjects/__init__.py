@@ -1,1 +1,1 @@
-"""The subjects of measurement: the store, its growth, its memory, jobs, search."""
+"""The subjects of measurement: the store, its growth, its memory, jobs, search, columns."""

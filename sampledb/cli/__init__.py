@@ -2,7 +2,7 @@
 
 import click
 
-from sampledb.cli.commands import changes, code, file, functions, jobs, reports, samples, search
+from sampledb.cli.commands import changes, code, file, functions, jobs, reports, samples, search, tables
 from sampledb.cli.program import Program
 
 _SECTIONS = {
@@ -25,6 +25,7 @@ _SECTIONS = {
         code.callees,
         code.twins,
         search.query,
+        tables.table,
     ],
     "Change": [changes.update, changes.tag, changes.delete],
     "Look after the file": [file.stats, file.check, file.backup, file.compact, file.salvage, file.schema],

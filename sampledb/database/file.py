@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sampledb import limits
+from sampledb.database.engine.paging import require_growth
 from sampledb.database.handle import Handle
-from sampledb.database.paging import require_growth
 from sampledb.errors import InvalidInputError
 from sampledb.format import codec
 from sampledb.model import Problem, Stats

@@ -15,7 +15,7 @@ from sampledb.store.tables import addresses, functions, labels, references, samp
 from sampledb.store.tables.references import Kind
 
 if TYPE_CHECKING:
-    from sampledb.database.scanner import ScanProgress
+    from sampledb.database.engine.scanner import ScanProgress
 
 # Of a run of mnemonics, and of bytes.
 _MOST_MNEMONICS: Final = 100
@@ -77,7 +77,7 @@ class Find(Handle):
             NotFoundError: There is no such sample.
         """
         # Threads and processes, which nothing else here needs.
-        from sampledb.database.scanner import FunctionSearch  # noqa: PLC0415
+        from sampledb.database.engine.scanner import FunctionSearch  # noqa: PLC0415
         from sampledb.format.scan.scanner import Scan  # noqa: PLC0415
         from sampledb.store.tables.candidates import Conditions  # noqa: PLC0415
 

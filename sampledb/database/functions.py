@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from sampledb import limits
+from sampledb.database.engine.paging import paged, require_growth, window
 from sampledb.database.handle import Handle
-from sampledb.database.paging import paged, require_growth, window
 from sampledb.errors import NotFoundError
 from sampledb.model import Function, RecordDict, RecordList
 from sampledb.store.tables import addresses, functions, samples

@@ -106,7 +106,7 @@ class Jobs(Handle):
             AnalysisError: The executor is broken. A binary that cannot be disassembled is a failed job instead.
         """
         # Threads and processes, which only jobs need.
-        from sampledb.database.runner import Runner, show_progress, use_workers  # noqa: PLC0415
+        from sampledb.database.engine.runner import Runner, show_progress, use_workers  # noqa: PLC0415
 
         limit = limits.position("limit", limit)
         timeout = limits.seconds("timeout", timeout)
@@ -181,7 +181,7 @@ class Jobs(Handle):
                 described at `run_jobs`.
             ConflictError: The binary has an analysis, or an unfinished job.
         """
-        from sampledb.database.runner import Runner, use_workers  # noqa: PLC0415 - as above
+        from sampledb.database.engine.runner import Runner, use_workers  # noqa: PLC0415 - as above
 
         with use_workers(None) as workers:
             job_id = self.submit_binary(

@@ -7,8 +7,8 @@ from typing import Any, Final
 from msgspec import UNSET, UnsetType
 
 from sampledb import limits
+from sampledb.database.engine.paging import paged, require_growth, window
 from sampledb.database.handle import Handle, refuse_open_store
-from sampledb.database.paging import paged, require_growth, window
 from sampledb.errors import ConflictError, CorruptFileError, InvalidInputError, NotFoundError
 from sampledb.format.report import join_report, parse_report
 from sampledb.intake import media

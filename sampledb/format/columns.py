@@ -5,13 +5,15 @@ taken when its result is asked for.
 """
 
 import re
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate, chain, compress
-from operator import add, itemgetter
+from operator import itemgetter, mul, sub
 from os.path import commonprefix
+from struct import Struct
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -23,6 +25,7 @@ from sampledb.format.references import Reference
 
 _parse_frame = msgspec.msgpack.Decoder(Frame).decode
 _parse_json = msgspec.json.Decoder().decode
+_pack = Struct("=Q").pack
 
 # Parts of an address as `hex` writes it.
 _IN_ADDRESS: Final = re.compile("x?[0-9a-f]+")
@@ -49,8 +52,11 @@ class Listing:
         sizes: Bytes of each, if the digits are those of bytes.
         mnemonics: Of each instruction.
         operands: Of each instruction.
+        starts: The address of each block.
+        addresses: Of each instruction.
         apis: Bounds of the functions among all references to APIs.
         api_names: The name of each reference.
+        api_addresses: The instruction that makes each reference, `None` where the report has no address.
         strings: The references of each function to strings.
     """
 
@@ -60,8 +66,11 @@ class Listing:
     sizes: list[int]
     mnemonics: list[str]
     operands: list[str]
+    starts: list[int]
+    addresses: "array[int]"
     apis: list[int]
     api_names: list[str]
+    api_addresses: Sequence[int | None]
     strings: list[list[Reference]]
 
     def may_say(self, part: str) -> bool:
@@ -90,6 +99,11 @@ class Listing:
     def say(self, place: int) -> str:
         """Return an instruction as `mnemonic operands`."""
         return join_words(self.mnemonics[place], self.operands[place])
+
+    @cached_property
+    def block_of_each(self) -> "array[int]":
+        """Return the address of the block that each instruction is in."""
+        return array("Q", b"".join(map(mul, map(_pack, self.starts), map(sub, self.blocks[1:], self.blocks))))
 
 
 def join_words(mnemonic: str, operands: str) -> str:
@@ -189,17 +203,20 @@ class _Regular(Listing):
         return list(layout.code_sizes(self.codes))
 
     @cached_property
-    def _ends(self) -> list[int]:
-        """Return how many bytes of code come before each instruction."""
-        return list(accumulate(self.sizes, initial=0))
+    def starts(self) -> list[int]:  # type: ignore[override]
+        return list(map(self.addresses.__getitem__, self.blocks[:-1]))
 
     @cached_property
-    def _shifts(self) -> list[int]:
-        """Return, for each block, how far its addresses are from the bytes of code before them."""
-        gaps = list(accumulate(self._frame.gaps))
-        block = sum(self._frame.num_blocks[: self._number])
-        known = self._offset + self._frame.entries[self._number] - self._ends[self.blocks[block]]
-        return [known + gap - gaps[block] for gap in gaps]
+    def addresses(self) -> "array[int]":  # type: ignore[override]
+        sizes, begin = layout.code_sizes(self.codes), self.functions[self._number]
+        first = self._offset + self._frame.entries[self._number]
+        if begin:
+            first -= layout.locate_instructions(0, self._frame.gaps, self.blocks, sizes)[begin]
+        found = array("Q", layout.locate_instructions(first, self._frame.gaps, self.blocks, sizes))
+        for number, offset in self._offsets.items():
+            if found[self.functions[number]] != offset + self._frame.entries[number]:
+                raise FrameError("an offset has changed")
+        return found
 
     def locate(self, number: int, place: int) -> int:
         # Of this function only: the lines of the others may not have been cut yet.
@@ -210,12 +227,11 @@ class _Regular(Listing):
 
     @cached_property
     def operands(self) -> list[str]:  # type: ignore[override]
-        frame, operands = self._frame, self._lines[2::3]
-        starts = list(map(add, map(self._ends.__getitem__, self.blocks[:-1]), self._shifts))
+        frame, operands, starts = self._frame, self._lines[2::3], self.starts
         successors, bounds = list(accumulate(frame.successors)), list(accumulate(frame.num_successors, initial=0))
-        for block in compress(range(len(frame.targets)), frame.targets):
-            place = bounds[block + 1] - 1 if frame.targets[block] == layout.LAST else bounds[block]
-            operands[self.blocks[block + 1] - 1] += hex(starts[successors[place]])
+        blocks = zip(self.blocks[1:], frame.targets, bounds, bounds[1:], strict=False)
+        for end, target, first, after in compress(blocks, frame.targets):
+            operands[end - 1] += hex(starts[successors[after - 1 if target == layout.LAST else first]])
         return operands
 
     @cached_property
@@ -225,6 +241,10 @@ class _Regular(Listing):
     @cached_property
     def api_names(self) -> list[str]:  # type: ignore[override]
         return self._frame.apiref_names.split("\n") if self._frame.apiref_places else []
+
+    @cached_property
+    def api_addresses(self) -> list[int]:  # type: ignore[override]
+        return list(map(self.addresses.__getitem__, accumulate(self._frame.apiref_places)))
 
     def locate_api(self, number: int, reference: int) -> int:
         return self.locate(number, sum(self._frame.apiref_places[: reference + 1]))
@@ -246,14 +266,14 @@ class _Odd(Listing):
         instructions = list(chain.from_iterable(blocks))
         self.blocks = list(accumulate(map(len, blocks), initial=0))
         self.functions = [0, len(instructions)]
-        self._addresses, self.codes, self.mnemonics, self.operands = (
-            list(map(itemgetter(field), instructions)) for field in range(4)
-        )
+        self.starts = list(map(int, function["blocks"]))
+        self.addresses = array("Q", map(itemgetter(0), instructions))
+        self.codes, self.mnemonics, self.operands = (list(map(itemgetter(field), instructions)) for field in (1, 2, 3))
         self.sizes = [len(code) // 2 for code in self.codes]
         apis = references.list_apis(function.get("apirefs"))
         self.apis = [0, len(apis)]
         self.api_names = [name for _, name in apis]
-        self._api_addresses = [address for address, _ in apis]
+        self.api_addresses = [address for address, _ in apis]
         self.strings = [references.list_strings(function.get("stringrefs"))]
 
     def may_say(self, part: str) -> bool:  # noqa: ARG002 - without a look
@@ -263,10 +283,10 @@ class _Odd(Listing):
         return True
 
     def locate(self, number: int, place: int) -> int:  # noqa: ARG002 - there is one
-        return int(self._addresses[place])
+        return self.addresses[place]
 
     def locate_api(self, number: int, reference: int) -> int | None:  # noqa: ARG002 - as above
-        return self._api_addresses[reference]
+        return self.api_addresses[reference]
 
 
 def list_frame(content: bytes, places: Sequence[Place]) -> list[tuple[Listing, dict[int, int]]]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import sampledb
 from sampledb import CorruptFileError, InvalidInputError, NotFoundError, SampleDB
-from sampledb.database import scanner
+from sampledb.database.engine import scanner
 from sampledb.format.columns import Place
 from sampledb.format.scan.scanner import Scan, Scanner
 from sampledb.store.tables import frames

@@ -720,7 +720,7 @@ def test_a_lease_that_ran_out_is_taken_over_and_what_comes_late_is_thrown_away(d
 
 @pytest.mark.slow
 def test_a_lease_is_renewed_while_the_work_goes_on(db: SampleDB, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sampledb.database.runner.HEARTBEAT", 0.1)
+    monkeypatch.setattr("sampledb.database.engine.runner.HEARTBEAT", 0.1)
     job_id = db.submit_binary(binaries.large())
     thread = in_background(db.run_jobs)
     lease = "SELECT lease_until AS lease FROM jobs"

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import sampledb
-from sampledb import Function, FunctionHit, InvalidInputError, NotFoundError, SampleDB
+from sampledb import Function, FunctionHit, InvalidInputError, Label, NotFoundError, SampleDB
 from tests import strategies
 from tests.raw import raw
 from tests.strategies import KERNEL, function, report
@@ -89,6 +90,23 @@ def test_a_label_is_seen_wherever_its_function_is(db: SampleDB) -> None:
     (found,) = db.find_functions(label="rc4_*")
     assert (found.match, found.address) == ("RC4_Init", None)
     assert list(db.find_functions(label="nothing*")) == []
+
+
+def test_labels_are_columns(db: SampleDB) -> None:
+    for seed in ("first", "second", "third"):
+        db.add_sample(labelled(seed=seed))
+    db.label_function(3, KERNEL, name="last")
+    db.label_function(1, 2**63, name="high", comment="é")
+    db.label_function(1, 0, comment="low")
+    expected = [
+        {field: getattr(each, field) for field in Label.__struct_fields__ if field != "is_current"}
+        for each in db.list_labels()
+    ]
+    assert [each["offset"] for each in expected] == [0, 2**63, KERNEL]
+    assert pl.DataFrame(db.table("labels")).to_dicts() == expected
+    assert pl.DataFrame(db.table("labels", sample_id=3)).to_dicts() == expected[2:]
+    functions = pl.DataFrame(db.table("functions", columns=["function_id", "label"]))
+    assert functions.filter(pl.col("label") != "").rows() == [(4, "high"), (15, "last")]
 
 
 def test_what_cannot_be_labelled_says_why_and_changes_nothing(db: SampleDB) -> None:

@@ -91,14 +91,14 @@ def require_whole(db: SampleDB, held: list[BaseException | None]) -> None:
     pool = db._connections
     notes = os.urandom(4).hex()
     with pool.writing() as connection:
-        connection.execute("UPDATE samples SET extension = ? WHERE sample_id = 2", (notes,))
+        connection.execute("UPDATE samples SET username = ? WHERE sample_id = 2", (notes,))
         held.clear()
         gc.collect(1)
         assert connection.in_transaction
     assert pool._loans == []
     assert len(set(pool._idle)) == len(pool._idle) >= 1
     with ThreadPoolExecutor(1) as threads:
-        assert threads.submit(db.get_sample, 2).result(timeout=60).extension == notes
+        assert threads.submit(db.get_sample, 2).result(timeout=60).username == notes
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -364,7 +364,7 @@ def test_a_fork_inside_a_call_lets_only_the_parent_go_on(path: Path) -> None:
     db = sampledb.open(path)
     try:
         with db._connections.writing() as connection:
-            connection.execute("UPDATE samples SET extension = 'parent'")
+            connection.execute("UPDATE samples SET md5 = 'parent'")
             child = os.fork()
             connection.execute("UPDATE samples SET username = 'parent'")
     except ClosedError:
@@ -379,7 +379,7 @@ def test_a_fork_inside_a_call_lets_only_the_parent_go_on(path: Path) -> None:
     db.close()
     assert list_folder(path) == [path.name]
     with sampledb.open(path) as db:
-        assert (db.get_sample(1).extension, db.get_sample(1).username) == ("parent", "parent")
+        assert (db.get_sample(1).md5, db.get_sample(1).username) == ("parent", "parent")
         assert db.check(deep=True) == []
 
 

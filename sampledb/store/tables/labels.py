@@ -92,6 +92,12 @@ def _make_label(row: Sequence[Any]) -> Label:
         raise CorruptFileError.of(f"a value cannot be read: {error}", f"labels, sample_id {sample_id}") from error
 
 
+def find_next_sample(connection: Connection, begin: int) -> int | None:
+    """Return the first sample from an id on that has labels, `None` if there is none."""
+    ((found,),) = connection.execute("SELECT min(sample_id) FROM labels WHERE sample_id >= ?", (begin,))
+    return None if found is None else int(found)
+
+
 def add_labels(connection: Connection, functions: Sequence[_Found]) -> list[_Found]:
     """Return functions, those of each sample in offset order, with their labels."""
     labelled: list[_Found] = []
