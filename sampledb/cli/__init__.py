@@ -2,7 +2,7 @@
 
 import click
 
-from sampledb.cli.commands import changes, code, file, functions, jobs, reports, samples, search, tables
+from sampledb.cli.commands import changes, code, file, functions, jobs, labels, reports, samples, search, tables
 from sampledb.cli.program import Program
 
 _SECTIONS = {
@@ -14,6 +14,7 @@ _SECTIONS = {
         functions.functions,
         functions.function,
         samples.families,
+        labels.labels,
         reports.report,
     ],
     "Ask": [
@@ -27,7 +28,7 @@ _SECTIONS = {
         search.query,
         tables.table,
     ],
-    "Change": [changes.update, changes.tag, changes.delete],
+    "Change": [changes.update, changes.tag, labels.label, changes.delete],
     "Look after the file": [file.stats, file.check, file.backup, file.compact, file.salvage, file.schema],
 }
 _EPILOG = """\b

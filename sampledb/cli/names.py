@@ -111,11 +111,11 @@ def get_function(db: SampleDB, sample: Sample, name: str) -> Function:
 
 
 def _find_functions(db: SampleDB, sample: Sample, name: str) -> list[FunctionHit]:
-    """Return functions of this name; else those whose names match it as a glob, capitals ignored."""
-    found = [
-        each for each in db.find_functions(name=glob.escape(name), sample_id=sample.sample_id) if each.name == name
-    ]
-    return found or list(islice(db.find_functions(name=name, sample_id=sample.sample_id), _MOST + 1))
+    """Return functions of this label; else of this name; else those whose names match it as a glob."""
+    exact = glob.escape(name)
+    labelled = [each for each in db.find_functions(label=exact, sample_id=sample.sample_id) if each.label == name]
+    named = (each for each in db.find_functions(name=exact, sample_id=sample.sample_id) if each.name == name)
+    return labelled or list(named) or list(islice(db.find_functions(name=name, sample_id=sample.sample_id), _MOST + 1))
 
 
 def _describe_function(function: FunctionHit) -> str:

@@ -110,6 +110,8 @@ def _format_row(screen: Screen, columns: Sequence[Column], widths: Sequence[int]
     for column, width, cell in zip(columns, widths, row, strict=True):
         wanted = width if column.gives_way and left is not None else max(width, count_cells(cell))
         space = wanted if left is None else min(wanted, left)
+        if not wanted:
+            continue
         if space <= 0:
             break
         shown.append(_format_cell(screen, column, space, cell))

@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from sampledb import Function, FunctionHit
 from sampledb.cli.terminal import Answer
 from sampledb.text import escape_unprintable
 
@@ -29,6 +30,13 @@ def format_short_size(count: int) -> str:
 def format_time(time: datetime) -> str:
     """Return a time to the second, without its zone."""
     return f"{time:%Y-%m-%d %H:%M:%S}"
+
+
+def format_name(function: Function | FunctionHit) -> str:
+    """Return the names of a function: its label first, and its own behind it."""
+    if function.label and function.name:
+        return f"{function.label} ({function.name})"
+    return function.label or function.name
 
 
 def answer_written(path: Path) -> Answer:

@@ -34,6 +34,12 @@ def test_without_a_width_nothing_is_cut(rows: list[tuple[str, str]]) -> None:
         assert line.endswith(escape_unprintable(second).rstrip())
 
 
+@pytest.mark.parametrize("width", [None, 20])
+def test_an_empty_column_takes_no_room_and_hides_none_behind_it(width: int | None) -> None:
+    columns = [Column("", "", gives_way=True)] * 3
+    assert [*format_table(PLAIN._replace(width=width), columns, [("a", "", "b")])] == ["a  b"]
+
+
 @given(st.text(), st.integers(1, 100))
 def test_what_is_cut_ends_with_an_ellipsis(text: str, width: int) -> None:
     cut = fit(escape_unprintable(text), width)

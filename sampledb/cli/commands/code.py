@@ -16,6 +16,7 @@ from sampledb.cli.names import FUNCTION, SAMPLE, SAMPLES_OR_ALL, get_function, g
 from sampledb.cli.program import command
 from sampledb.cli.table import Column, format_table
 from sampledb.cli.terminal import Answer, Screen
+from sampledb.cli.views import format_name
 
 # Hits that are waited for before the first is shown: a bar and a table have no room beside each other.
 _AT_FIRST: Final = 1000
@@ -101,7 +102,7 @@ def _format_rows(db: SampleDB, hits: Iterable[FunctionHit]) -> Iterator[Sequence
         if hit.sample_id != sample_id:
             sample_id, file = hit.sample_id, db.get_sample(hit.sample_id).name
         address = hit.offset if hit.address is None else hit.address
-        yield f"{sample_id}", file, f"{hit.function_id}", f"{address:#x}", hit.name, hit.match
+        yield f"{sample_id}", file, f"{hit.function_id}", f"{address:#x}", format_name(hit), hit.match
 
 
 _PATTERN: Final = click.option(

@@ -12,6 +12,7 @@ from sampledb.cli.names import FUNCTION, SAMPLE, SAMPLES, get_function, get_samp
 from sampledb.cli.program import command
 from sampledb.cli.table import Column, format_card, format_table
 from sampledb.cli.terminal import Answer, Screen
+from sampledb.cli.views import format_name
 from sampledb.errors import shorten
 from sampledb.text import escape_lines
 
@@ -85,7 +86,7 @@ def _format_row(function: Function) -> tuple[str, ...]:
         f"{function.num_instructions}",
         f"{function.binweight:g}",
         _format_hash(function.pic_hash),
-        function.name,
+        format_name(function),
     )
 
 
@@ -107,15 +108,17 @@ def function(db: SampleDB, sample: str, function: str, *, as_dot: bool) -> Answe
     """Show the disassembly of a function."""
     found = get_function(db, get_sample(db, sample), function)
     if not as_dot:
-        return Answer(found.to_dict, partial(_format_function, function=found))
+        return Answer(found.to_dict, partial(_format_function, db=db, function=found))
     graph = found.to_dot()
     return Answer(lambda: graph, lambda _: escape_lines(graph))
 
 
-def _format_function(screen: Screen, function: Function) -> Iterator[str]:
-    """Yield a card, then each block's instructions with the names of APIs and the strings that they refer to."""
-    fields = {
+def _format_function(screen: Screen, db: SampleDB, function: Function) -> Iterator[str]:
+    """Yield a card, then each block's instructions with the APIs, functions and strings that they refer to."""
+    fields: dict[str, str | list[str]] = {
+        "label": function.label,
         "name": function.name,
+        "comment": function.comment.splitlines(),
         "sample": f"{function.sample_id}",
         "size": f"{function.num_blocks} blocks, {function.num_instructions} instructions",
         "binweight": f"{function.binweight:g}",
@@ -126,13 +129,23 @@ def _format_function(screen: Screen, function: Function) -> Iterator[str]:
     blocks = disassembly.get("blocks", {})
     keys = sorted(blocks, key=int)
     # One table, so that the columns of all blocks stand below each other.
-    comments = function.comments
+    comments = _name_callees(db, function) | function.comments
     rows = [_format_instruction(each, comments) for key in keys for each in blocks[key]]
     lines = format_table(screen, _INSTRUCTIONS, rows)
     for key in keys:
         yield ""
         yield screen.paint(f"{int(key):#x}:", "bold cyan") + _format_successors(disassembly, key)
         yield from (next(lines) for _ in blocks[key])
+
+
+def _name_callees(db: SampleDB, function: Function) -> dict[int, str]:
+    """Return the names of the functions that instructions refer to, by the instruction's address."""
+    names = {each.offset: format_name(each) for each in db.callees(function.sample_id, function.function_id)}
+    found: dict[int, str] = {}
+    for address, targets in (function.disassembly or {}).get("outrefs", {}).items():
+        named = [names[target] for target in targets if names.get(target)]
+        found |= {int(address): ", ".join(named)} if named else {}
+    return found
 
 
 def _format_instruction(instruction: Sequence[Any], comments: Mapping[int, str]) -> Sequence[str]:
