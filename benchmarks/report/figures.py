@@ -74,6 +74,7 @@ class Memory(msgspec.Struct, frozen=True):
     largest: int
     after_100: int
     after_1000: int
+    largest_seconds: tuple[float, float] | None = None  # the store's, the floor's
 
 
 class Growth(msgspec.Struct, frozen=True):

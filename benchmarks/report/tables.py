@@ -52,6 +52,11 @@ def _summarize_others(figures: Figures) -> list[list[str]]:
     """Return the rows in which bare `sqlite3` has no part, or another one."""
     memory, batch, found = figures.memory, figures.batch, figures.searching
     lines = []
+    if asking := figures.asking:
+        rare = asking.lookups["20 functions that refer to a rare API"]
+        scan = asking.functions / asking.scans["constant=0x67452301"]
+        lines.append([f"find who calls an API, among {asking.functions:,} functions", _time(rare.median), ""])
+        lines.append(["find who uses a constant, which reads the code of all of them", _time(scan), ""])
     if found:
         lines.append([f"search in {found.functions:,} different names", _time(found.asking.median), ""])
     lines.append(
@@ -112,6 +117,11 @@ def _memory(figures: Figures) -> str:
             _mb(memory.largest),
             f"{memory.largest / memory.largest_json:.1f} times its JSON; target: 4",
         ],
+        *(
+            [["... in", "{:.1f} s; the floor: {:.1f} s".format(*memory.largest_seconds), ""]]
+            if memory.largest_seconds
+            else []
+        ),
         ["adding 1,000 reports", _mb(memory.after_1000), f"after 100 of them: {_mb(memory.after_100)}"],
     ]
     return _table(lines, ["peak memory", "", ""])

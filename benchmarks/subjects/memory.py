@@ -1,4 +1,4 @@
-"""Memory: peaks of processes that only add reports."""
+"""Memory: peaks of processes that only add reports, and the time of the largest report."""
 
 import subprocess
 import sys
@@ -17,6 +17,7 @@ MANY: Final = 1000
 _ADD = """
 import sys
 from pathlib import Path
+from time import perf_counter
 from benchmarks.corpus import vary_report
 from benchmarks.measure import read_peak
 store, folder, wanted = sys.argv[1:]
@@ -29,11 +30,15 @@ else:
     floor = Floor(Path(folder + "/peak.db"))
     floor.create()
     add = floor.add
+seconds = 0.0
 for number in range(int(wanted)):
     round, place = divmod(number, len(paths))
     content = Path(paths[place]).read_bytes()
-    add(vary_report(content, round) if round else content)
-print(read_peak())
+    report = vary_report(content, round) if round else content
+    begun = perf_counter()
+    add(report)
+    seconds += perf_counter() - begun
+print(read_peak(), seconds)
 """
 
 
@@ -41,24 +46,28 @@ def measure(paths: Sequence[Path], folder: Path) -> Memory:
     """Measure each peak in its own process."""
     largest = folder / "largest.smda"
     functions = _write_largest(paths, largest)
+    peak, seconds = _add_all("sampledb", [largest], 1, folder)
     small = sorted(paths, key=lambda path: path.stat().st_size)[: len(paths) // 2]
     return Memory(
-        ours=_measure_peak("sampledb", paths, len(paths), folder),
-        floor=_measure_peak("floor", paths, len(paths), folder),
+        ours=_add_all("sampledb", paths, len(paths), folder)[0],
+        floor=_add_all("floor", paths, len(paths), folder)[0],
         largest_functions=functions,
         largest_json=largest.stat().st_size,
-        largest=_measure_peak("sampledb", [largest], 1, folder),
-        after_100=_measure_peak("sampledb", small, MANY // 10, folder),
-        after_1000=_measure_peak("sampledb", small, MANY, folder),
+        largest=peak,
+        after_100=_add_all("sampledb", small, MANY // 10, folder)[0],
+        after_1000=_add_all("sampledb", small, MANY, folder)[0],
+        largest_seconds=(seconds, _add_all("floor", [largest], 1, folder)[1]),
     )
 
 
-def _measure_peak(store: str, paths: Sequence[Path], count: int, folder: Path) -> int:
+def _add_all(store: str, paths: Sequence[Path], count: int, folder: Path) -> tuple[int, float]:
+    """Return the peak of a process that adds so many reports, in bytes, and the seconds of the calls."""
     for left in folder.glob("peak.*"):
         left.unlink()
     command = [sys.executable, "-c", _ADD, store, str(folder), str(count)]
     done = subprocess.run(command, input="\n".join(map(str, paths)), capture_output=True, text=True, check=True)
-    return int(done.stdout)
+    peak, seconds = done.stdout.split()
+    return int(peak), float(seconds)
 
 
 def _write_largest(paths: Sequence[Path], target: Path) -> int:
