@@ -16,6 +16,7 @@ _SECTIONS = {
         samples.families,
         search.search,
         reports.report,
+        reports.export,
         search.query,
     ],
     "Change": [samples.update, samples.tag, samples.delete],

@@ -1,4 +1,4 @@
-"""The commands about SMDA reports: add them, and print them."""
+"""The commands about SMDA reports: add them, print them, and write them for MCRIT."""
 
 import json
 import sys
@@ -11,6 +11,7 @@ import click
 
 import sampledb
 from sampledb import SampleDB
+from sampledb.cli.live import show_waiting
 from sampledb.cli.program import SAMPLE, command, get_sample
 from sampledb.cli.progress import Progress
 from sampledb.cli.terminal import Answer
@@ -33,8 +34,8 @@ _PATIENCE: Final = 1.0
 def add(db: SampleDB, progress: Progress, reports: Sequence[str]) -> Answer:
     """Add SMDA reports; stored samples stay unchanged.
 
-    A REPORT is a file, a folder, a glob, an archive, or - for stdin, which has a path or a report (NDJSON) in each
-    line.
+    A REPORT is a file, a folder, a glob, an archive, a .mcrit file, or - for stdin, which has a path or a report
+    (NDJSON) in each line. The labels of a .mcrit file are added to stored samples, too.
     """
     if progress.has_bar:
         progress.expect(_count_reports(reports))
@@ -80,6 +81,19 @@ def report(db: SampleDB, sample: str, output: Path | None) -> Answer:
         return Answer(lambda: found, lambda _: [_format_report(found)])
     with new_file(output) as partial:
         partial.write_text(_format_report(found), "ascii")
+    return answer_written(output)
+
+
+@command("export corpus.sampledb corpus.mcrit", "export corpus.sampledb two.mcrit 12 6b4195e6")
+@click.argument("output", metavar="OUT.mcrit", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("samples", metavar="[SAMPLE]...", nargs=-1)
+def export(db: SampleDB, output: Path, samples: Sequence[str]) -> Answer:
+    """Write samples to a new file for MCRIT, all or some.
+
+    Their functions and labels go with them. `sampledb add` reads such a file.
+    """
+    with show_waiting("exporting"):
+        db.export_mcrit(output, [get_sample(db, each).sample_id for each in samples] if samples else None)
     return answer_written(output)
 
 
