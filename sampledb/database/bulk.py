@@ -146,10 +146,13 @@ def is_export(item: object) -> TypeGuard[str | os.PathLike[str]]:
 def _spread(items: Iterable[object]) -> Iterator[object]:
     """Yield the items, but the samples of `.mcrit` files instead of their paths."""
     for item in items:
+        if not is_export(item):
+            yield item
+            continue
         try:
             refuse_open_store(item, "smda_report")
-            found = find_reports(item) if is_export(item) else iter((item,))
         except InvalidInputError:
-            # Which it is once more when its turn comes.
-            found = iter((item,))
-        yield from found
+            # Its turn comes, and it is refused once more.
+            yield item
+        else:
+            yield from find_reports(item)

@@ -41,7 +41,7 @@ class Export(Handle):
         Samples without an SMDA report are left out. MinHashes and block hashes are those that came from MCRIT; where
         there are none, or of another configuration than the file can name, they are left empty, and MCRIT computes
         MinHashes when it is asked to. The same content makes the same bytes. The file appears whole, from one moment
-        of the store, and never replaces one.
+        of the store, and never replaces one. Without a WAL, others wait meanwhile before they write.
 
         Args:
             path: The new file.
@@ -163,7 +163,7 @@ def _make_labels(history: Iterable[Label]) -> list[dict[str, str]]:
         if not (label.name or label.comment):
             said.clear()
         elif label.name:
-            timestamp = f"{label.updated_at:%Y-%m-%dT%H:%M:%S}"
+            timestamp = label.updated_at.replace(tzinfo=None).isoformat(timespec="seconds")
             said.setdefault(
                 (label.name, label.username),
                 {"function_label": label.name, "username": label.username, "timestamp": timestamp},

@@ -45,7 +45,8 @@ class Samples(Handle):
             smda_report: A dict, JSON bytes, the path of a report, or an `SmdaReport`. A dict is stored as JSON:
                 integer keys become text, tuples become lists.
             username: Who adds it.
-            exist_ok: Return the stored sample unchanged if its SHA-256 already has an analysis.
+            exist_ok: Return the stored sample unchanged if its SHA-256 already has an analysis; only labels that come
+                with a report from MCRIT are added.
             replace: Replace the analysis of a stored sample. The sample keeps its `sample_id`, name, tags and notes;
                 its functions get new ids.
             family: Overrides the report's own, as do `version`, `component`, `is_library` and `name`.
@@ -91,8 +92,8 @@ class Samples(Handle):
         Args:
             reports: Anything that `add_sample` takes, or paths of MCRIT's `.mcrit` files, each sample of which is a
                 report with its labels; `find_reports` finds them in folders and archives.
-            exist_ok: Report a SHA-256 that has an analysis as `existed`, not as `failed`. Labels that the report
-                brings are added in any case: beside those that the functions have, which stay.
+            exist_ok: Report a SHA-256 that has an analysis as `existed`, not as `failed`. Labels that such a report
+                brings are added to the history of those that its functions have, which stay.
             progress: Called after each report with the number done, the number in all (`None` if unknown) and the
                 outcome.
         """

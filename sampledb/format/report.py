@@ -7,7 +7,7 @@ A report must hold what SMDA needs to load it (`SmdaReport.fromDict` in SMDA 5);
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from operator import attrgetter
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
@@ -34,12 +34,12 @@ _Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class GivenLabel(NamedTuple):
-    """A name that somebody gave to a function before its report came here; `given_at` is in UTC."""
+    """A name that somebody gave to a function before its report came here; `given_at` is UTC, without saying so."""
 
     offset: int
     name: str
     username: str
-    given_at: datetime
+    given_at: Annotated[datetime, msgspec.Meta(tz=False)]
 
 
 class KnownFunction(msgspec.Struct):
@@ -52,7 +52,7 @@ class KnownFunction(msgspec.Struct):
         more: The values of its entry that do not follow from the function.
     """
 
-    minhash: str = ""
+    minhash: Annotated[str, msgspec.Meta(pattern="^(?:[0-9a-f]{2})*$")] = ""
     picblockhashes: list[tuple[int, int, int, int]] = []
     moved: _Unsigned = 0
     more: dict[str, Any] = {}
@@ -316,8 +316,7 @@ def _check_labels(labels: Sequence[GivenLabel]) -> list[GivenLabel]:
         path = f"$.mcrit.labels[{number}]"
         name = _check_at(path, partial(limits.text, longest=limits.MAX_FUNCTION_LABEL), "name", label.name)
         username = _check_at(path, limits.username, label.username or "anonymous")
-        given_at = label.given_at.replace(tzinfo=label.given_at.tzinfo or UTC).astimezone(UTC)
-        checked.append(GivenLabel(limits.u64("offset", label.offset), name, username, given_at))
+        checked.append(GivenLabel(_check_at(path, limits.u64, "offset", label.offset), name, username, label.given_at))
     return sorted((label for label in checked if label.name), key=attrgetter("given_at"))
 
 

@@ -6,11 +6,16 @@ the same, but for their ids, and for values that people have changed meanwhile.
 
 A sample of MCRIT's may be all object files of a library, with many functions at one offset, where a report has room for
 one. The others are moved as a whole, by a multiple of 2**40, and moved back when they are written.
+
+What MCRIT knows stands beside the functions of a report, not in them. Measured with seven exports of libraries, a
+function takes 685 bytes in all, of which hashes and labels are 99. Within the functions they would take five more, and
+make all functions ones that frames keep as JSON (`format.frame`), which searches cannot read by columns.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -34,8 +39,8 @@ _BLOCK_HASH: Final = ("offset", "length", "size", "hash")
 _ADDRESSES: Final = ("offset", "blocks", "apirefs", "stringrefs", "blockrefs", "inrefs", "outrefs")
 _COMPONENTS: Final = "strongly_connected_components"
 _STRIDE: Final = 1 << 40
-_LONGEST_ADDRESS: Final = 20
-_TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d")
+_ADDRESS: Final = re.compile(r"0|[1-9][0-9]{0,19}")
+_TIMESTAMP: Final = "%Y-%m-%dT%H-%M-%S"
 
 
 class _Metadata(msgspec.Struct):
@@ -166,8 +171,7 @@ def _shift(value: Any, by: int) -> Any:  # noqa: ANN401 - JSON
 
 
 def _shift_key(key: str, by: int) -> str:
-    is_address = len(key) <= _LONGEST_ADDRESS and key.isascii() and key.isdecimal()
-    return str(_shift(int(key), by)) if is_address else key
+    return str(_shift(int(key), by)) if _ADDRESS.fullmatch(key) else key
 
 
 def _imply(blocks: Mapping[str, Any], metadata: Mapping[str, Any], architecture: object) -> dict[str, Any]:
@@ -192,9 +196,6 @@ def make_sample_entry(
     values: Mapping[str, Any], timestamp: object, known: Mapping[str, Any], **ids: int
 ) -> dict[str, Any]:
     """Return MCRIT's entry of a sample, given the fields of a Sample and what its report has under `mcrit.sample`."""
-    added = f"{values['added_at']:%Y-%m-%dT%H-%M-%S}"
-    # MCRIT cannot import another one.
-    is_timestamp = isinstance(timestamp, str) and _TIMESTAMP.fullmatch(timestamp)
     entry = {key: values[key] for key in (*_OF_REPORT, *_OF_METADATA) if key in values}
     return {
         **known,
@@ -204,8 +205,16 @@ def make_sample_entry(
         "bitness": values["bitness"] or 0,
         "filename": values["name"],
         "statistics": values["statistics"] or {"num_functions": values["num_functions"]},
-        "timestamp": timestamp if is_timestamp else added,
+        "timestamp": timestamp if _is_timestamp(timestamp) else values["added_at"].strftime(_TIMESTAMP),
     }
+
+
+def _is_timestamp(value: object) -> bool:
+    """Return whether MCRIT can import a timestamp; it fails as a whole where one is of another form."""
+    try:
+        return isinstance(value, str) and bool(datetime.strptime(value, _TIMESTAMP).replace(tzinfo=UTC))
+    except ValueError:
+        return False
 
 
 def make_function_entry(

@@ -5,6 +5,7 @@ with its sample only.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar
@@ -161,7 +162,7 @@ def receive(connection: Connection, sample_id: int, given: Sequence[GivenLabel])
         if (offset, name, username) in known:
             continue
         known.add((offset, name, username))
-        time = values.format_time(given_at)
+        time = values.format_time(given_at.replace(tzinfo=UTC))
         if offset in labelled:
             row = (sample_id, codec.signed(offset), name, "", username, time)
             connection.execute(f"INSERT INTO label_history ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", row)  # noqa: S608

@@ -22,7 +22,7 @@ def add_report(
     exist_ok: bool = False,
     replace: bool = False,
 ) -> tuple[SampleId, bool]:
-    """Store a report by the rules of `SampleDB.add_sample`; labels that it brings are added in any case.
+    """Store a report by the rules of `SampleDB.add_sample`; with `exist_ok`, at least the labels that it brings.
 
     Returns:
         The id of its sample, and whether the report was stored; it was not if the sample already had an analysis.
