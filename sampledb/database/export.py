@@ -10,6 +10,7 @@ import msgspec
 
 from sampledb import limits
 from sampledb.database.handle import Handle
+from sampledb.errors import CorruptFileError, SampleDBError
 from sampledb.files import new_file
 from sampledb.format.report import KnownFunction, read_mcrit
 from sampledb.intake.mcrit import packing, records
@@ -62,7 +63,12 @@ class Export(Handle):
                 samples.locate(connection, sample_id)
                 get_header(connection, sample_id)
             listed = [each for each in list_samples(connection) if wanted is None or each[1] in wanted]
-            _write(connection, listed, file)
+            try:
+                _write(connection, listed, file)
+            except SampleDBError:
+                raise
+            except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
+                raise CorruptFileError.of(f"a sample cannot be written: {error}", "samples") from error
 
 
 def _write(connection: Connection, listed: _Listed, file: IO[bytes]) -> None:
