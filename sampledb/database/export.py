@@ -10,7 +10,7 @@ import msgspec
 
 from sampledb import limits
 from sampledb.database.handle import Handle
-from sampledb.errors import CorruptFileError, SampleDBError
+from sampledb.errors import CorruptFileError, InvalidInputError, SampleDBError
 from sampledb.files import new_file
 from sampledb.format.report import KnownFunction, read_mcrit
 from sampledb.intake.mcrit import packing, records
@@ -53,6 +53,9 @@ class Export(Handle):
             NotFoundError: There is no such sample, or it has no report.
             StorageError: The new file cannot be written.
         """
+        if not isinstance(sample_ids, Iterable | None):
+            raise InvalidInputError.of("sample_ids", "a list of ids", sample_ids)
+        path = limits.path(path)
         wanted = None if sample_ids is None else {limits.identity("sample_ids", each) for each in sample_ids}
         with (
             self._connections.snapshot() as connection,

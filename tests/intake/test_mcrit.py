@@ -144,8 +144,10 @@ def test_what_cannot_be_exported_leaves_no_file(db: SampleDB, tmp_path: Path) ->
     for ids in ([media.sample_id], [3], [2, 2**70]):
         with pytest.raises(NotFoundError):
             db.export_mcrit(tmp_path / "out.mcrit", ids)
-    with pytest.raises(InvalidInputError):
-        db.export_mcrit(tmp_path / "out.mcrit", [0])
+    wrong: list[Any] = [[0], 1, "1", ["1"]]
+    for ids in wrong:
+        with pytest.raises(InvalidInputError):
+            db.export_mcrit(tmp_path / "out.mcrit", ids)
     assert [each.name for each in tmp_path.iterdir() if "mcrit" in each.name] == []
     db.export_mcrit(tmp_path / "out.mcrit", [])
     assert read(tmp_path / "out.mcrit") == ({}, {})
