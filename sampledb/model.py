@@ -3,9 +3,10 @@
 Field order is column order: `samples` and `functions` derive their SELECTs from it.
 """
 
+import re
 from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import Any, ClassVar, Generic, Literal, NewType, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, NewType, TypeAlias, TypeVar
 
 import msgspec
 
@@ -74,6 +75,25 @@ def _render_records(records: Collection[Record]) -> str:
     return render_table(f"{kind.__name__}: {len(records):,}", columns, rows, len(records))
 
 
+# The versions of SMDA from which on the PIC hashes of an architecture are others than before.
+_HASHES_CHANGED: Final = {
+    "intel": [(1, 3, 0), (4, 3, 5)],
+    "aarch64": [(1, 3, 0), (4, 2, 0)],
+    "cil": [(1, 3, 0), (4, 3, 8)],
+    "dalvik": [(1, 3, 0), (4, 4, 2)],
+}
+_VERSION: Final = re.compile(r"(?:MCRIT4IDA .*|v)?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:[^.\d].*)?")
+
+
+def find_hash_era(architecture: str, smda_version: str) -> tuple[object, ...]:
+    """Return what is the same for two analyses exactly if their PIC hashes compare."""
+    match = _VERSION.fullmatch(smda_version)
+    if not match:
+        return architecture, smda_version
+    version = tuple(map(int, match.groups()))
+    return architecture, sum(version >= each for each in _HASHES_CHANGED.get(architecture, ()))
+
+
 class Sample(Record, frozen=True):
     """One file, known by its SHA-256, with its code analysis, its media metadata, or both.
 
@@ -98,7 +118,8 @@ class Sample(Record, frozen=True):
         binweight: SMDA's weight of all functions together, the bytes that tell them apart.
         num_functions: Functions in the report; 0 without an analysis.
         statistics: SMDA's counts (`num_instructions`, …), `{}` when the report has none.
-        smda_version: The version of SMDA that wrote the report; PIC hashes compare within one version only.
+        smda_version: The version of SMDA that wrote the report. PIC hashes compare while SMDA makes them alike, which
+            `has_old_hashes` tells. MCRIT keeps this version where it has computed the hashes anew by a later one.
         md5: 32 lower-case hex digits, or `""`.
         sha1: 40 lower-case hex digits, or `""`.
         username: The user who added the sample first.
@@ -134,6 +155,12 @@ class Sample(Record, frozen=True):
     username: str
     added_at: datetime
 
+    @property
+    def has_old_hashes(self) -> bool:
+        """Tell whether its PIC hashes are of a version of SMDA that made others than 5.0 does; `twins` knows it."""
+        latest = len(_HASHES_CHANGED.get(self.architecture, ()))
+        return bool(self.architecture) and find_hash_era(self.architecture, self.smda_version)[1] != latest
+
 
 class Instruction(Record, frozen=True):
     """One instruction of a function.
@@ -163,7 +190,7 @@ class Function(Record, frozen=True):
         num_instructions: Instructions in all blocks.
         binweight: SMDA's weight: the bytes of the code without those that depend on addresses.
         pic_hash: SMDA's position-independent code hash, unsigned 64-bit, or `None`. It belongs to the
-            sample's `smda_version`: other versions hash the same code to other values.
+            sample's `smda_version`: some versions hash the same code to other values.
         disassembly: SMDA's whole function dict, or `None` where a call leaves it out.
         label: The name that somebody gave it, `""` for none; `label_function` sets it.
         comment: The comment that somebody gave it, `""` for none.

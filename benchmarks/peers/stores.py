@@ -6,10 +6,9 @@ A peer that keeps whole reports must read a whole report to return one function.
 import os
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import duckdb
 import msgspec
@@ -18,10 +17,10 @@ import zstandard
 
 import sampledb
 from benchmarks import corpus
+from benchmarks.peers.environment import make_mcrit_environment
 from benchmarks.peers.questions import Report, Store, ask_store, read_reports
 from benchmarks.report.figures import Peer
 
-_MCRIT: Final = corpus.CACHE / "mcrit"
 _parse_members = msgspec.json.Decoder(type=dict[str, msgspec.Raw]).decode
 
 
@@ -227,13 +226,8 @@ class DuckDB:
 
 
 def _measure_mcrit(paths: Sequence[Path]) -> Peer:
-    """Measure MCRIT in a virtual environment of its own, because it is GPL."""
-    python = _MCRIT / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(_MCRIT)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", "mcrit", "msgspec"], check=True)
     done = subprocess.run(
-        [str(python), "-m", "benchmarks.peers.mcrit"],
+        [str(make_mcrit_environment()), "-m", "benchmarks.peers.mcrit"],
         input="\n".join(map(str, paths)), capture_output=True, text=True, check=True, cwd=corpus.CACHE.parent.parent,
     )  # fmt: skip
     return msgspec.json.decode(done.stdout, type=Peer)

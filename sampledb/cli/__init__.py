@@ -16,6 +16,7 @@ _SECTIONS = {
         samples.families,
         labels.labels,
         reports.report,
+        reports.export,
     ],
     "Ask": [
         search.search,

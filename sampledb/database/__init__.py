@@ -3,6 +3,7 @@
 import os
 
 from sampledb import limits
+from sampledb.database.export import Export
 from sampledb.database.file import File
 from sampledb.database.find import Find
 from sampledb.database.functions import Functions
@@ -50,7 +51,7 @@ def salvage(damaged: str | os.PathLike[str], path: str | os.PathLike[str]) -> li
     return salvage_file(limits.path(damaged), limits.path(path))
 
 
-class SampleDB(Samples, Functions, Labels, Search, Find, Tables, Jobs, File):
+class SampleDB(Samples, Functions, Labels, Search, Find, Tables, Jobs, Export, File):
     """A store of samples and their functions in one SQLite file.
 
     A handle can be shared by threads, survives `fork`, and pickles to its path. Every call that writes is one

@@ -180,6 +180,8 @@ class Find(Handle):
     ) -> RecordList[Function]:
         """Return all other functions with the `pic_hash` of this one, in all samples, by sample and offset.
 
+        Samples whose hashes another version of SMDA has made in another way are left out.
+
         Args:
             sample_id: The sample of the function.
             function_id: The function.
@@ -194,7 +196,9 @@ class Find(Handle):
             if function.pic_hash is None:
                 return RecordList()
             found = functions.select_by_pic_hash(connection, function.pic_hash, least)
-        others = [each for each in found if each.function_id != function.function_id]
+            eras = samples.find_hash_eras(connection, {function.sample_id, *(each.sample_id for each in found)})
+        era = eras.get(function.sample_id)
+        others = [each for each in found if each.function_id != function.function_id and eras[each.sample_id] == era]
         return RecordList(sorted(others, key=lambda each: (each.sample_id, each.function_id)))
 
     def known(self, sample_id: int, *, min_instructions: int = functions.LONG) -> Known:

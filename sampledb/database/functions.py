@@ -93,7 +93,10 @@ class Functions(Handle):
         return found
 
     def functions_with_pic_hash(self, pic_hash: int) -> RecordList[Function]:
-        """Return all functions with this hash, of all samples, in `function_id` order; an empty list for none."""
+        """Return all functions with this hash, of all samples, in `function_id` order; an empty list for none.
+
+        Whatever version of SMDA has made it; `twins` leaves out those that do not compare.
+        """
         pic_hash = limits.u64("pic_hash", pic_hash)
         with self._connections.reading() as connection:
             return RecordList(functions.select_by_pic_hash(connection, pic_hash))

@@ -45,7 +45,8 @@ class Samples(Handle):
             smda_report: A dict, JSON bytes, the path of a report, or an `SmdaReport`. A dict is stored as JSON:
                 integer keys become text, tuples become lists.
             username: Who adds it.
-            exist_ok: Return the stored sample unchanged if its SHA-256 already has an analysis.
+            exist_ok: Return the stored sample unchanged if its SHA-256 already has an analysis; only labels that come
+                with a report from MCRIT are added.
             replace: Replace the analysis of a stored sample. The sample keeps its `sample_id`, name, tags and notes;
                 its functions get new ids.
             family: Overrides the report's own, as do `version`, `component`, `is_library` and `name`.
@@ -84,24 +85,26 @@ class Samples(Handle):
         """Store many reports and yield an outcome for each, in order, once it is on disk.
 
         Reads a few reports ahead, in bounded memory, and after half a second parses them on all cores. Reports whose
-        SHA-256 has an analysis are skipped unread. A report that fails does not stop the others, nor does a busy
-        file; a full or failing disk does. While the iterable waits for its next report, up to two reports a core
-        wait with it.
+        SHA-256 has an analysis are skipped unread, unless they bring labels. A report that fails does not stop the
+        others, nor does a busy file; a full or failing disk does. While the iterable waits for its next report, up to
+        two reports a core wait with it.
 
         Args:
-            reports: Anything that `add_sample` takes; `find_reports` finds them in folders and archives.
-            exist_ok: Report a SHA-256 that has an analysis as `existed`, not as `failed`.
+            reports: Anything that `add_sample` takes, or paths of MCRIT's `.mcrit` files, each sample of which is a
+                report with its labels; `find_reports` finds them in folders and archives.
+            exist_ok: Report a SHA-256 that has an analysis as `existed`, not as `failed`. Labels that such a report
+                brings are added to the history of those that its functions have, which stay.
             progress: Called after each report with the number done, the number in all (`None` if unknown) and the
                 outcome.
         """
         # Threads and processes, which nothing else here needs.
-        from sampledb.database.bulk import BulkAdd  # noqa: PLC0415
+        from sampledb.database.engine.bulk import BulkAdd, is_export  # noqa: PLC0415
 
         exist_ok = limits.flag("exist_ok", exist_ok)
         self._connections.require_writable()
         if isinstance(reports, str | bytes | Mapping) or not isinstance(reports, Iterable):
             raise InvalidInputError.of("reports", "an iterable of reports", reports)
-        total = len(reports) if isinstance(reports, Sized) else None
+        total = len(reports) if isinstance(reports, Sized) and not any(map(is_export, reports)) else None
 
         def outcomes() -> Iterator[Outcome]:
             for outcome in BulkAdd(self._connections, exist_ok=exist_ok).run(reports):

@@ -1,13 +1,16 @@
 """Parse SMDA reports into checked structs, before any lock is taken, and join them again.
 
 A report must hold what SMDA needs to load it (`SmdaReport.fromDict` in SMDA 5); everything else may be missing,
-`null` or unknown, and is kept.
+`null` or unknown, and is kept. One from MCRIT has `mcrit`, which `Mcrit` describes.
 """
 
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, TypeVar
+from datetime import datetime
+from functools import partial
+from operator import attrgetter
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -30,6 +33,47 @@ _T = TypeVar("_T")
 _Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 
 
+class GivenLabel(NamedTuple):
+    """A name that somebody gave to a function before its report came here; `given_at` is UTC, without saying so."""
+
+    offset: int
+    name: str
+    username: str
+    given_at: Annotated[datetime, msgspec.Meta(tz=False)]
+
+
+class KnownFunction(msgspec.Struct):
+    """What MCRIT knows of a function and SMDA does not.
+
+    Attributes:
+        minhash: Hex digits, `""` for none.
+        picblockhashes: The offset, instructions, bytes and hash of each block that has one.
+        moved: How far the function was moved from its offset, modulo 2**64; block hashes keep their offsets.
+        more: The values of its entry that do not follow from the function.
+    """
+
+    minhash: Annotated[str, msgspec.Meta(pattern="^(?:[0-9a-f]{2})*$")] = ""
+    picblockhashes: list[tuple[int, int, int, int]] = []
+    moved: _Unsigned = 0
+    more: dict[str, Any] = {}
+
+
+class Mcrit(msgspec.Struct):
+    """What MCRIT knows of a sample and SMDA does not, as a report has it under `mcrit`.
+
+    Attributes:
+        config: The configuration that made the MinHashes, as an export of MCRIT's has it.
+        sample: Keys of the sample's entry that the report has no place for.
+        functions: By offset.
+        labels: The names that people gave to functions; they become labels when the report is added.
+    """
+
+    config: dict[str, Any] = {}
+    sample: dict[str, Any] = {}
+    functions: dict[str, KnownFunction] = {}
+    labels: list[GivenLabel] = []
+
+
 class Report(msgspec.Struct, frozen=True):
     """A checked report, ready to be stored; the overrides are applied.
 
@@ -38,6 +82,7 @@ class Report(msgspec.Struct, frozen=True):
         functions: Rows for the table `functions`, in unsigned offset order.
         frames: Each frame of disassembly with the position of its first function in `functions`.
         references: The APIs and strings that functions refer to.
+        labels: The names that people gave to functions, oldest first.
     """
 
     sha256: str
@@ -59,6 +104,7 @@ class Report(msgspec.Struct, frozen=True):
     functions: list[FunctionRow]
     frames: list[tuple[int, bytes]]
     references: References
+    labels: list[GivenLabel]
 
 
 class _Metadata(msgspec.Struct):
@@ -90,20 +136,35 @@ class _Header(msgspec.Struct):
     statistics: dict[str, Any] | None = None
     md5: str | None = None
     sha1: str | None = None
+    mcrit: Mcrit | None = None
 
 
 class _Functions(msgspec.Struct):
     xcfg: dict[str, Raw]
 
 
+_NO_LABELS: Final = Raw(b"[]")
+
+
+class _Labels(msgspec.Struct):
+    labels: Raw = _NO_LABELS
+
+
 class _Hash(msgspec.Struct):
     sha256: str
+    mcrit: _Labels | None = None
+
+
+class _Export(msgspec.Struct):
+    timestamp: Any = None
+    mcrit: Mcrit | None = None
 
 
 _unparse = msgspec.json.Encoder().encode
 _parse_object = msgspec.json.Decoder(dict[str, Any]).decode
 _parse_xcfg = msgspec.json.Decoder(_Functions).decode
 _parse_sha256 = msgspec.json.Decoder(_Hash).decode
+_parse_export = msgspec.json.Decoder(_Export).decode
 _parse_header = msgspec.json.Decoder(_Header).decode
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]*")
 
@@ -132,6 +193,8 @@ def _split(data: bytes) -> tuple[dict[str, Raw], dict[str, Raw]]:
     """Return the members of a report besides `xcfg`, and those of `xcfg`."""
     members = strictjson.parse_members(data, "$")
     functions = members.pop("xcfg", None)
+    if functions is None and "sample_entries" in members:
+        raise InvalidInputError.in_report("$", "is an export of MCRIT's; add_samples() takes it by a name with .mcrit")
     if functions is None:
         raise InvalidInputError.in_report("$.xcfg", "is missing")
     return members, strictjson.parse_members(functions, "$.xcfg")
@@ -171,11 +234,28 @@ def _refuse_excess(members: Mapping[str, Raw], header: bytes) -> None:
 
 
 def peek_sha256(content: bytes) -> str | None:
-    """Return the SHA-256 that JSON names, without checking the rest; `None` if there is none that is valid."""
+    """Return the SHA-256 that JSON names, without checking the rest.
+
+    Returns `None` if there is none that is valid, or if labels come with it.
+    """
     try:
-        return limits.sha256(_parse_sha256(content).sha256)
+        found = _parse_sha256(content)
+        return None if found.mcrit and found.mcrit.labels != _NO_LABELS else limits.sha256(found.sha256)
     except (ValueError, RecursionError):
         return None
+
+
+def read_mcrit(header: bytes) -> tuple[object, Mcrit]:
+    """Return the `timestamp` of a report and what it has under `mcrit`, given the content of its header blob.
+
+    Raises:
+        CorruptFileError: This package has not written the header.
+    """
+    try:
+        found = _parse_export(header)
+    except (ValueError, RecursionError) as error:
+        raise CorruptFileError.of(f"a report cannot be read: {error}", "reports") from error
+    return found.timestamp, found.mcrit or Mcrit()
 
 
 def join_report(header: bytes, functions: Iterable[tuple[int, dict[str, Any] | None]]) -> dict[str, Any]:
@@ -226,7 +306,18 @@ def _check_header(header: _Header, overrides: dict[str, Any], rows: Sequence[Fun
         "binweight": _check_binweight(metadata.binweight, rows),
         "smda_version": _check_at("$.smda_version", limits.printable, "smda_version", header.smda_version or ""),
         "statistics": _check_at("$.statistics", limits.json_object, "statistics", header.statistics or {}),
+        "labels": _check_labels(header.mcrit.labels if header.mcrit else []),
     }
+
+
+def _check_labels(labels: Sequence[GivenLabel]) -> list[GivenLabel]:
+    checked = []
+    for number, label in enumerate(labels):
+        path = f"$.mcrit.labels[{number}]"
+        name = _check_at(path, partial(limits.text, longest=limits.MAX_FUNCTION_LABEL), "name", label.name)
+        username = _check_at(path, limits.username, label.username or "anonymous")
+        checked.append(GivenLabel(_check_at(path, limits.u64, "offset", label.offset), name, username, label.given_at))
+    return sorted((label for label in checked if label.name), key=attrgetter("given_at"))
 
 
 def _check_binweight(value: float | None, rows: Sequence[FunctionRow]) -> float:

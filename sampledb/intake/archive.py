@@ -1,4 +1,4 @@
-"""Read reports from zip archives, which may be made to deceive.
+"""Read reports from zip archives, which may be made to deceive, and pack one member.
 
 A member is stored or deflated, and its content may be compressed once more. Its bounds are those of `compression`, by
 the bytes that it takes in the archive; what they allow beyond its size, all members of an archive share.
@@ -7,7 +7,7 @@ the bytes that it takes in the archive; what they allow beyond its size, all mem
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from sampledb.errors import InvalidInputError
@@ -26,13 +26,14 @@ _EMPTY: Final = b"PK\5\6" + bytes(18)
 _STORED, _DEFLATED = 0, 8
 _IS_ENCRYPTED: Final = 1
 _PIECE: Final = 64 * 1024
-_REPORT_NAME: Final = re.compile(r".+\.(?:smda|json)(?:\.(?:gz|zst|xz|zip))?", re.IGNORECASE | re.DOTALL)
+_REPORT_NAME: Final = re.compile(r".+\.(?:smda|json|mcrit)(?:\.(?:gz|zst|xz|zip))?", re.IGNORECASE | re.DOTALL)
 
 
 def is_report_name(name: str) -> bool:
     """Return whether a name alone, in a folder or an archive, makes a file a report.
 
-    It ends in .smda or .json, and perhaps .gz, .zst, .xz or .zip behind that; neither it nor a folder is hidden.
+    It ends in .smda, .json or .mcrit, and perhaps .gz, .zst, .xz or .zip behind that. Neither it nor a folder is
+    hidden.
     """
     hidden = any(part.startswith(".") and part.strip(".") for part in re.split(r"[/\\]", name))
     return not hidden and _REPORT_NAME.fullmatch(name) is not None
@@ -133,6 +134,19 @@ def _read_member(archive: Any, member: "ZipInfo", bounds: Bounds) -> Iterator[by
     except Exception as error:  # zipfile and zlib have many errors
         rule = f"is damaged in its zip archive ({error}); make or fetch the archive again"
         raise bounds.error(rule) from error
+
+
+def pack_member(name: str, pieces: Iterable[bytes]) -> bytes:
+    """Return an archive of one member; its date is that of all such, so that the same pieces make the same bytes."""
+    import zipfile  # noqa: PLC0415
+
+    packed = io.BytesIO()
+    info = zipfile.ZipInfo(name)
+    info.compress_type = _DEFLATED
+    with zipfile.ZipFile(packed, "w") as archive, archive.open(info, "w", force_zip64=True) as member:
+        for piece in pieces:
+            member.write(piece)
+    return packed.getvalue()
 
 
 class _MemberFile(io.RawIOBase):

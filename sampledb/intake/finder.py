@@ -1,4 +1,4 @@
-"""Find reports in folders, by patterns, in zip archives and in the lines of a stream, lazily.
+"""Find reports in folders, by patterns, in zip archives, in `.mcrit` files and in the lines of a stream, lazily.
 
 A broken one is yielded too and fails on `open()`, so that it does not stop the others.
 """
@@ -21,6 +21,8 @@ from sampledb.files import BESIDE, open_readable
 from sampledb.intake.archive import is_archive, is_report_name, is_zip, list_members, open_member
 from sampledb.intake.binary import is_program
 from sampledb.intake.compression import Allowance, Share, is_compressed
+from sampledb.intake.mcrit import reader
+from sampledb.intake.source import read_file
 from sampledb.limits import MAX_REPORT
 
 # Each part of a pattern is a generator that asks the one before, and so takes room on the stack.
@@ -29,6 +31,8 @@ _WILD: Final = re.compile(r"[*?[]")
 _ANY_DEPTH: Final = "**"
 _FIRST_BYTE: Final = re.compile(rb"\s*(\S?)")
 _PIECE: Final = 1024 * 1024
+# Bytes that tell how a file is compressed.
+_MAGIC: Final = 6
 # On Windows; shorter elsewhere.
 _LONGEST_PATH: Final = 32767
 
@@ -37,7 +41,8 @@ class FoundReport(msgspec.Struct, frozen=True, eq=False):
     """A report that was found and not yet read; `SampleDB.add_sample` and `add_samples` take it.
 
     Attributes:
-        source: The place to show to people: a path, `archive.zip/member.smda` or `line 17`.
+        source: The place to show to people: a path, `archive.zip/member.smda`, `libraries.mcrit/` with a SHA-256, or
+            `line 17`.
         path: The path of its file; `None` where it is only a part of a file or stream, or cannot be read.
     """
 
@@ -71,11 +76,13 @@ def find_reports(*paths: str | os.PathLike[str]) -> Iterator[FoundReport]:
     """Yield the reports in files, folders, zip archives and files that match patterns.
 
     - A file is taken whatever its name, and may be compressed: gzip, zstd, xz.
-    - A folder yields the files in it and below, sorted by name within each folder, that end in .smda or .json, and
-      perhaps in .gz, .zst, .xz or .zip behind that. Hidden files and folders are left out; links to folders are not
+    - A folder yields the files in it and below, sorted by name within each folder, that end in .smda, .json or .mcrit,
+      and perhaps in .gz, .zst, .xz or .zip behind that. Hidden files and folders are left out; links to folders are not
       followed.
     - A zip archive yields the members with such names, in its order, or all if there are none. They may be
       compressed, too.
+    - A file that ends in .mcrit, and perhaps in .gz, .zst or .xz, is an export of MCRIT's. It yields a report for each
+      sample, with what MCRIT knows besides under the key `mcrit`; when the report is added, its labels are too.
     - A pattern has `*`, `?` or `[…]` within names, or `**` for folders at any depth. It yields each matching file
       once, whatever its name; folders that cannot be read match nothing. A path that exists is no pattern.
 
@@ -172,9 +179,9 @@ def _find(path: str) -> Iterator[FoundReport]:
 
 
 def _find_in_file(path: str) -> Iterator[FoundReport]:
-    """Yield the report in a file, missing or not, or those in an archive."""
+    """Yield the report in a file, missing or not, or those in an archive or in a `.mcrit` file."""
     if not is_archive(path):
-        yield FoundReport(path, path, partial(open_readable, path, path))
+        yield from _find_in_content(FoundReport(path, path, partial(open_readable, path, path)))
         return
     try:
         with open_readable(path, path) as file:
@@ -188,7 +195,32 @@ def _find_in_file(path: str) -> Iterator[FoundReport]:
     allowance = Allowance()
     for member in members:
         source = f"{path}/{member.filename}"
-        yield FoundReport(source, None, partial(open_member, path, member, source, Share(allowance)))
+        open_it = partial(open_member, path, member, source, Share(allowance))
+        yield from _find_in_content(FoundReport(source, None, open_it))
+
+
+def _find_in_content(found: FoundReport) -> Iterator[FoundReport]:
+    """Yield what was found, or the samples in it if it is a `.mcrit` file."""
+    if not reader.is_mcrit_name(found.source):
+        yield found
+        return
+    try:
+        for sample in reader.find_samples(_open_seekable(found), found.source):
+            yield FoundReport(f"{found.source}/{sample.sha256}", None, sample.open)
+    except InvalidInputError as error:
+        yield FoundReport(found.source, None, partial(_raise, error))
+    except OSError as error:
+        yield _failure(found.source, f"cannot be read: {error.strerror}")
+
+
+def _open_seekable(found: FoundReport) -> Callable[[], BinaryIO]:
+    """Return what opens a file for reading anywhere in it; what is compressed, or no file, is kept in memory."""
+    with found.open() as file:
+        if found.path and file.seekable() and not is_compressed(file.read(_MAGIC)):
+            return found.open
+        if file.seekable():
+            file.seek(0)
+        return partial(BytesIO, read_file(file, found.source))
 
 
 def _find_in_folder(folder: str) -> Iterator[FoundReport]:

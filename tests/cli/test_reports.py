@@ -54,6 +54,18 @@ def test_stdin_gives_paths_or_reports(reports: dict[str, Path], tmp_path: Path) 
     assert [each["status"] for each in answered("add", path, "-", stdin=json.dumps(report(function(1))))] == ["added"]
 
 
+def test_samples_go_to_mcrit_and_come_from_it(filled_path: Path, filled: SampleDB, tmp_path: Path) -> None:
+    first, second, *_ = filled.list_samples().values()
+    path = tmp_path / "two.mcrit"
+    shown = run("export", filled_path, path, str(second.sample_id), first.sha256[:12])
+    assert (shown.code, shown.output.startswith(f"Wrote {path}, ")) == (0, True)
+    outcomes = answered("add", tmp_path / "new.sampledb", path)
+    assert {each["sample"]["sha256"] for each in outcomes} == {first.sha256, second.sha256}
+    everything = answered("export", filled_path, tmp_path / "all.mcrit")
+    assert everything["bytes"] == (tmp_path / "all.mcrit").stat().st_size > path.stat().st_size
+    assert run("export", filled_path, path).code == 1
+
+
 def test_a_report_comes_out_as_it_went_in(filled_path: Path, filled: SampleDB, tmp_path: Path) -> None:
     assert json.loads(run("report", filled_path, 1).output) == filled.get_report(1)
     path = tmp_path / "1.smda"

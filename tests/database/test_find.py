@@ -566,3 +566,16 @@ def test_instructions_are_typed_rows(db: SampleDB) -> None:
     assert last.to_dict() == {"address": 4097, "code": "c3", "mnemonic": "ret", "operands": ""}
     with pytest.raises(InvalidInputError, match="disassembly"):
         assert db.list_functions(1)[1].instructions
+
+
+def test_hashes_of_old_versions_are_marked_and_not_compared_with_those_of_today(db: SampleDB) -> None:
+    versions = ["1.12.3", "1.5.0", "5.0.1", "4.3.5", "4.3.4", "1.2.15", "odd", "MCRIT4IDA 0.1 5.0.1"]
+    for number, version in enumerate(versions):
+        db.add_sample(report(function(1, pic_hash=5), seed=str(number), smda_version=version))
+    assert [each.smda_version for each in db.iter_samples() if not each.has_old_hashes] == [
+        *("5.0.1", "4.3.5", "MCRIT4IDA 0.1 5.0.1"),
+    ]
+    twins = {each.sample_id: [twin.sample_id for twin in db.twins(each.sample_id, each.sample_id, min_instructions=0)]
+             for each in db.iter_samples()}  # fmt: skip
+    assert twins == {1: [2, 5], 2: [1, 5], 3: [4, 8], 4: [3, 8], 5: [1, 2], 6: [], 7: [], 8: [3, 4]}
+    assert not db.add_media(sha256="0" * 64).has_old_hashes

@@ -67,7 +67,7 @@ def test_real_functions_are_regular_and_come_back(parsed: Parsed) -> None:
             assert [decode_frame(content, rows[place : place + 1], place)[0] for place in range(len(rows))] == chunk
 
 
-@given(st.lists(strategies.functions() | strategies.addresses.map(smda_function), min_size=1, max_size=20))
+@given(st.lists(strategies.functions() | strategies.addresses.map(smda_function), min_size=1, max_size=16))
 @example([smda_function(2**63 - 2), function(0), smda_function(0)])
 def test_any_functions_come_back_alone_and_together(functions: list[dict[str, Any]]) -> None:
     content, rows, _ = framed(functions)

@@ -30,6 +30,7 @@ NAME: Final = "received.sampledb"
 BYSTANDER: Final = "bystander"
 _ROOT: Final = Path(__file__).parent.parent.parent
 _COPY: Final = "copy.sampledb"
+_EXPORT: Final = "copy.mcrit"
 _READY: Final = b"\n"
 #: What is added to every file, and searched for.
 ADDED: Final = report(function(0x5000, function_name="added_function"), seed="added")
@@ -49,7 +50,7 @@ class Verdict(NamedTuple):
         """What must not happen, whatever the file."""
         found = [f"{call}: {how}" for call, how in self.calls.items() if "\n" in how or how == "busy"]
         found += [self.death] if self.death else []
-        strange = set(self.left) - {BYSTANDER, _COPY}
+        strange = set(self.left) - {BYSTANDER, _COPY, _EXPORT}
         found += [f"left behind: {name}" for name in sorted(strange) if not self.death]
         return [*found, f"the file: {self.kept}"] if found else []
 
@@ -116,7 +117,8 @@ def serve() -> None:
         for call in (*READS.values(), *WRITES.values()):
             with contextlib.suppress(SampleDBError):
                 call(db)
-    Path(_COPY).unlink(missing_ok=True)
+    for copy in (_COPY, _EXPORT):
+        Path(copy).unlink(missing_ok=True)
     for line in sys.stdin:
         sys.stdout.write(json.dumps(_forked(*json.loads(line))) + "\n")
         sys.stdout.flush()
@@ -249,6 +251,7 @@ READS: Final[dict[str, Call]] = {
     "query": lambda db: db.query("SELECT * FROM function_list JOIN sample_list USING (sample_id) LIMIT 100"),
     "check": lambda db: db.check(),
     "check deep": lambda db: db.check(deep=True),
+    "export_mcrit": lambda db: db.export_mcrit(_EXPORT),
 }
 WRITES: Final[dict[str, Call]] = {
     "backup": lambda db: db.backup(_COPY),

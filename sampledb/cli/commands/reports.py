@@ -1,4 +1,4 @@
-"""The commands about SMDA reports: add them, and print them."""
+"""The commands about SMDA reports: add them, print them, and write them for MCRIT."""
 
 import json
 import sys
@@ -12,8 +12,9 @@ import click
 
 import sampledb
 from sampledb import InvalidInputError, NotFoundError, Sample, SampleDB, limits
+from sampledb.cli.live import show_waiting
 from sampledb.cli.marking import Marks, take_marks
-from sampledb.cli.names import SAMPLES, get_samples, is_one
+from sampledb.cli.names import SAMPLES, SAMPLES_OR_ALL, get_samples, is_one
 from sampledb.cli.program import command
 from sampledb.cli.progress import Progress
 from sampledb.cli.terminal import Answer
@@ -38,8 +39,9 @@ _PATIENCE: Final = 1.0
 def add(db: SampleDB, progress: Progress, reports: Sequence[str], **marks: Any) -> Answer:  # noqa: ANN401 - of Marks
     """Add SMDA reports; stored samples stay unchanged.
 
-    A REPORT is a file, a folder, a glob, an archive, or - for stdin, which has a path or a report (NDJSON) in each
-    line. The options are set on the samples that are added, and not on those that are stored already.
+    A REPORT is a file, a folder, a glob, an archive, a .mcrit file, or - for stdin, which has a path or a report
+    (NDJSON) in each line. The options are set on the samples that are added, and not on those that are stored already;
+    the labels of a .mcrit file are added to these too.
     """
     checked = Marks(**marks)
     if progress.has_bar:
@@ -135,6 +137,19 @@ def _note_written(progress: Progress, sample: Sample, report: dict[str, Any], pa
 def _write_report(report: dict[str, Any], path: Path) -> None:
     with new_file(path) as partial:
         partial.write_text(_format_report(report), "ascii")
+
+
+@command("export corpus.sampledb corpus.mcrit", "export corpus.sampledb two.mcrit 12 6b4195e6")
+@click.argument("output", metavar="OUT.mcrit", type=click.Path(dir_okay=False, path_type=Path))
+@SAMPLES_OR_ALL
+def export(db: SampleDB, output: Path, samples: Sequence[str]) -> Answer:
+    """Write samples to a new file for MCRIT, all or some.
+
+    Their functions and labels go with them. `sampledb add` reads such a file.
+    """
+    with show_waiting("exporting"):
+        db.export_mcrit(output, [each.sample_id for each in get_samples(db, samples)] if samples else None)
+    return answer_written(output)
 
 
 def _format_report(report: dict[str, Any]) -> str:

@@ -170,7 +170,7 @@ def _format_card(screen: Screen, sample: Sample, known: Known) -> Iterator[str]:
         "known": _format_known(known),
         "binweight": f"{sample.binweight:,.0f}",
         "statistics": ", ".join(f"{key.removeprefix('num_')} {value}" for key, value in sample.statistics.items()),
-        "SMDA": sample.smda_version,
+        "SMDA": f"{sample.smda_version}{', whose PIC hashes differ from those of today' * sample.has_old_hashes}",
     }
     groups: dict[str, Mapping[str, str | list[str]]] = {
         f"Sample {sample.sample_id}": identity,

@@ -5,6 +5,7 @@ with its sample only.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar
@@ -14,6 +15,7 @@ import msgspec
 from sampledb.errors import CorruptFileError
 from sampledb.format import codec
 from sampledb.format.references import compile_glob
+from sampledb.format.report import GivenLabel
 from sampledb.model import Function, FunctionHit, FunctionId, Label, SampleId
 from sampledb.store.sqlite import Connection
 from sampledb.store.tables import trigrams, values
@@ -40,6 +42,11 @@ _KEEP: Final = f"""
 INSERT INTO label_history ({_COLUMNS})
 SELECT {_COLUMNS} FROM labels WHERE sample_id = :sample AND "offset" = :offset"""  # noqa: S608
 _DELETE: Final = 'DELETE FROM labels WHERE sample_id = :sample AND "offset" = :offset RETURNING label_id, name, comment'
+_LABELLED: Final = 'SELECT "offset" FROM labels WHERE sample_id = :sample'
+_KNOWN: Final = """
+SELECT "offset", name, username FROM labels WHERE sample_id = :sample
+UNION
+SELECT "offset", name, username FROM label_history WHERE sample_id = :sample"""
 _MATCHING: Final = """
 SELECT sample_id, name, comment
 FROM labels
@@ -153,6 +160,27 @@ def put(
     label_id = connection.execute(f"INSERT INTO {table} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", row).lastrowid  # noqa: S608
     if any(text):
         trigrams.add_label(connection, label_id or 0)
+
+
+def receive(connection: Connection, sample_id: int, given: Sequence[GivenLabel]) -> None:
+    """Add names that were given elsewhere, oldest first, but for those that the user is known to have given here.
+
+    What is said here stays: where an offset has a label, they become former ones.
+    """
+    if not given:
+        return
+    known = {(row[0] & codec.MASK, row[1], row[2]) for row in connection.execute(_KNOWN, {"sample": sample_id})}
+    labelled = {row[0] & codec.MASK for row in connection.execute(_LABELLED, {"sample": sample_id})}
+    for offset, name, username, given_at in given:
+        if (offset, name, username) in known:
+            continue
+        known.add((offset, name, username))
+        time = values.format_time(given_at.replace(tzinfo=UTC))
+        if offset in labelled:
+            row = (sample_id, codec.signed(offset), name, "", username, time)
+            connection.execute(f"INSERT INTO label_history ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", row)  # noqa: S608
+        else:
+            put(connection, sample_id, offset, Text(name), username=username, updated_at=time)
 
 
 def remove_from_search(connection: Connection, sample_id: int) -> None:

@@ -10,7 +10,7 @@ from sampledb.format import codec
 from sampledb.format.report import Report
 from sampledb.model import SampleId
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import functions, references, samples
+from sampledb.store.tables import functions, labels, references, samples
 
 
 def add_report(
@@ -22,7 +22,7 @@ def add_report(
     exist_ok: bool = False,
     replace: bool = False,
 ) -> tuple[SampleId, bool]:
-    """Store a report by the rules of `SampleDB.add_sample`.
+    """Store a report by the rules of `SampleDB.add_sample`; with `exist_ok`, at least the labels that it brings.
 
     Returns:
         The id of its sample, and whether the report was stored; it was not if the sample already had an analysis.
@@ -34,6 +34,7 @@ def add_report(
     if stored and stored.is_analyzed and not replace:
         if not exist_ok:
             raise ConflictError.of_sample(stored.sample_id, report.sha256, "an analysis")
+        labels.receive(connection, stored.sample_id, report.labels)
         return stored.sample_id, False
     stored = stored or samples.insert(connection, report.sha256, username)
     references.delete(connection, stored.sample_id)
@@ -47,7 +48,16 @@ def add_report(
     if first is not None:
         functions.insert(connection, stored.sample_id, first, report.functions, report.frames)
         references.insert(connection, stored.sample_id, report.references)
+    labels.receive(connection, stored.sample_id, report.labels)
     return stored.sample_id, True
+
+
+def list_samples(connection: Connection) -> list[tuple[str, SampleId, str]]:
+    """Return the SHA-256, the id and the family of each sample that has a report, by SHA-256."""
+    rows = connection.execute(
+        "SELECT sha256, sample_id, family FROM samples JOIN reports USING (sample_id) ORDER BY sha256"
+    )
+    return [(sha256, SampleId(sample_id), family) for sha256, sample_id, family in rows]
 
 
 def get_header(connection: Connection, sample_id: int) -> bytes:

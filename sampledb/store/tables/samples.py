@@ -11,7 +11,7 @@ from sampledb.errors import CorruptFileError, InvalidInputError, NotFoundError
 from sampledb.format import codec
 from sampledb.format.report import Report
 from sampledb.intake.media import Media, list_formats
-from sampledb.model import Problem, Sample, SampleId
+from sampledb.model import Problem, Sample, SampleId, find_hash_era
 from sampledb.store.sqlite import Connection
 from sampledb.store.tables import labels, trigrams, values
 
@@ -71,7 +71,7 @@ WHERE sample_id = ?"""
 _ANALYSIS: Final = tuple(
     field
     for field in Report.__struct_fields__
-    if field not in {"sha256", "name", "header", "functions", "frames", "references"}
+    if field not in {"sha256", "name", "header", "functions", "frames", "references", "labels"}
 )
 
 # The arguments of update_sample.
@@ -190,6 +190,15 @@ def _get_row(connection: Connection, sql: str, sample_id: int) -> tuple[Any, ...
     if row is None:
         raise NotFoundError.of("sample", sample_id)
     return row
+
+
+def find_hash_eras(connection: Connection, sample_ids: Iterable[int]) -> dict[int, tuple[object, ...]]:
+    """Return the `find_hash_era` of each sample."""
+    sql = (
+        "SELECT sample_id, architecture, smda_version FROM samples WHERE sample_id IN (SELECT value FROM json_each(?))"
+    )
+    rows = connection.execute(sql, (values.to_json(sorted(set(sample_ids))),))
+    return {sample_id: find_hash_era(*analysis) for sample_id, *analysis in rows}
 
 
 def count(connection: Connection) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeGuard
 
 from sampledb.database.handle import refuse_open_store
 from sampledb.errors import BusyError, ClosedError, ConflictError, CorruptFileError, InvalidInputError, SampleDBError
 from sampledb.format.report import Report, peek_sha256
+from sampledb.intake.finder import find_reports
+from sampledb.intake.mcrit.reader import is_mcrit_name
 from sampledb.intake.source import read_source
 from sampledb.model import Outcome, Sample
 from sampledb.store.connection import Connections
@@ -65,7 +67,7 @@ class BulkAdd:
     def run(self, items: Iterable[object]) -> Iterator[Outcome]:
         """Yield the outcome of each item, in order, once it is on disk."""
         with Packer() as packer:
-            for index, item in enumerate(items):
+            for index, item in enumerate(_spread(items)):
                 self._pending.append(self._begin(index, item, packer))
                 while self._pending and (len(self._pending) >= packer.capacity or self._pending[0].is_ready):
                     yield from self._store_next()
@@ -134,3 +136,23 @@ class BulkAdd:
             return pending.fail(error)
         status: Literal["added", "existed"] = "added" if is_new else "existed"
         return Outcome(pending.index, status, samples.get(connection, sample_id), None, pending.source)
+
+
+def is_export(item: object) -> TypeGuard[str | os.PathLike[str]]:
+    """Return whether an item is the path of a `.mcrit` file, which has many samples."""
+    return isinstance(item, str | os.PathLike) and is_mcrit_name(os.fsdecode(item))
+
+
+def _spread(items: Iterable[object]) -> Iterator[object]:
+    """Yield the items, but the samples of `.mcrit` files instead of their paths."""
+    for item in items:
+        if not is_export(item):
+            yield item
+            continue
+        try:
+            refuse_open_store(item, "smda_report")
+        except InvalidInputError:
+            # Its turn comes, and it is refused once more.
+            yield item
+        else:
+            yield from find_reports(item)

@@ -1,0 +1,1 @@
+"""MCRIT's export files, `.mcrit`: their samples as SMDA reports, and reports as their samples."""
