@@ -19,8 +19,7 @@ MAY_IMPORT = {
     "errors": set(),
     "limits": {"errors"},
     "files": {"errors"},
-    "text": set(),
-    "render": {"errors", "text"},
+    "render": {"errors"},
     "model": {"errors", "render"},
     "format": {"errors", "limits"},
     "intake": {"errors", "limits", "files"},
@@ -28,7 +27,7 @@ MAY_IMPORT = {
     "workers": {"errors", "limits", "format", "intake"},
     "database": {"errors", "limits", "files", "model", "format", "intake", "store", "workers"},
     "__init__": {"errors", "model", "intake", "database"},
-    "cli": {"errors", "files", "model", "text", "intake", "__init__"},
+    "cli": {"errors", "files", "model", "render", "intake", "__init__"},
     "__main__": {"cli"},
 }
 # Doors that somebody who looks for a room can keep in mind.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from sampledb.cli.terminal import Answer
-from sampledb.text import escape_unprintable
+from sampledb.render.text import escape_unprintable
 
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB")
 _KILO: Final = 1024

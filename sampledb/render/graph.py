@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from sampledb.errors import InvalidInputError, shorten
-from sampledb.text import escape_unprintable
+from sampledb.render.text import escape_unprintable
 
 # Bounds of a drawing: blocks of a function, instructions of a block, characters of an instruction.
 MAX_BLOCKS: Final = 200

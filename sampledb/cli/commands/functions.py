@@ -10,7 +10,7 @@ from sampledb import Function, SampleDB
 from sampledb.cli.program import LIMIT, SAMPLE, START, command, get_sample
 from sampledb.cli.table import Column, format_card, format_table
 from sampledb.cli.terminal import Answer, Screen
-from sampledb.text import escape_lines
+from sampledb.render.text import escape_lines
 
 # Of the largest integer of SQLite.
 _LONGEST_ID: Final = 19

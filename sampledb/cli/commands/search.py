@@ -10,7 +10,7 @@ from sampledb import Hit, SampleDB
 from sampledb.cli.program import command
 from sampledb.cli.table import Column, format_table
 from sampledb.cli.terminal import Answer, Screen
-from sampledb.text import escape_unprintable
+from sampledb.render.text import escape_unprintable
 
 # SQLite's integers.
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
