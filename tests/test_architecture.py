@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "render": {"errors"},
     "model": {"errors", "render"},
     "format": {"errors", "limits"},
+    "similarity": {"errors", "format"},
     "intake": {"errors", "limits", "files"},
     "store": {"errors", "limits", "files", "model", "format", "intake"},
     "workers": {"errors", "limits", "format", "intake"},
@@ -41,12 +42,13 @@ HIDDEN = {
     "html": {"render.html"},
     "lzma": {"intake.compression"},
     "multiprocessing": {"workers.process"},
+    "numpy": {"similarity"},
     "pymediainfo": {"intake.media"},
     "smda": {"workers.disassembler"},
     "sqlite_utils": {"store.schema"},
     "subprocess": {"workers.process"},
     "zipfile": {"intake.archive"},
-    "zlib": {"intake.compression"},
+    "zlib": {"intake.compression", "similarity.instructions"},
 }
 
 
