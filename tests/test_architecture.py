@@ -19,16 +19,16 @@ MAY_IMPORT = {
     "errors": set(),
     "limits": {"errors"},
     "files": {"errors"},
-    "text": set(),
     "format": {"errors", "limits"},
-    "render": {"errors", "text", "format"},
+    "similarity": {"errors", "format"},
+    "render": {"errors", "format"},
     "model": {"errors", "format", "render"},
     "intake": {"errors", "limits", "files"},
     "store": {"errors", "limits", "files", "model", "format", "intake"},
     "workers": {"errors", "limits", "format", "intake"},
     "database": {"errors", "limits", "files", "model", "format", "intake", "store", "workers"},
     "__init__": {"errors", "model", "intake", "database"},
-    "cli": {"errors", "limits", "files", "model", "text", "intake", "__init__"},
+    "cli": {"errors", "limits", "files", "model", "render", "intake", "__init__"},
     "__main__": {"cli"},
 }
 # Doors that somebody who looks for a room can keep in mind.
@@ -43,12 +43,13 @@ HIDDEN = {
     "html": {"render.html"},
     "lzma": {"intake.compression"},
     "multiprocessing": {"workers.process"},
+    "numpy": {"similarity"},
     "pymediainfo": {"intake.media"},
     "smda": {"workers.disassembler"},
     "sqlite_utils": {"store.schema"},
     "subprocess": {"workers.process"},
     "zipfile": {"intake.archive"},
-    "zlib": {"intake.compression"},
+    "zlib": {"intake.compression", "similarity.instructions"},
 }
 
 

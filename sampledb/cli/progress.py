@@ -12,7 +12,7 @@ from sampledb.cli.live import Bar, LiveLine, show_line
 from sampledb.cli.terminal import Answer
 from sampledb.errors import AnalysisError, ConflictError, InvalidInputError, SampleDBError
 from sampledb.model import Job, Sample
-from sampledb.text import escape_unprintable
+from sampledb.render.text import escape_unprintable
 
 #: The exit code of a command that failed for some of its inputs, and of a check that found damage.
 INCOMPLETE: Final = 3

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from unicodedata import category, east_asian_width
 
 from sampledb.cli.terminal import Screen
-from sampledb.text import escape_unprintable
+from sampledb.render.text import escape_unprintable
 
 _GAP: Final = "  "
 _ELLIPSIS: Final = "…"

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, TextIO
 
 import click
 
-from sampledb.text import escape_unprintable
+from sampledb.render.text import escape_unprintable
 
 # The second name comes from some remote shells.
 _DUMB: Final = {"dumb", "unknown"}

@@ -7,7 +7,7 @@ from typing import Final
 
 from sampledb import Function, FunctionHit
 from sampledb.cli.terminal import Answer
-from sampledb.text import escape_unprintable
+from sampledb.render.text import escape_unprintable
 
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB")
 _KILO: Final = 1024

@@ -11,7 +11,7 @@ import msgspec
 
 from sampledb.errors import InvalidInputError, shorten
 from sampledb.format.references import comment_instructions
-from sampledb.text import escape_unprintable
+from sampledb.render.text import escape_unprintable
 
 # Bounds of a drawing: blocks of a function, instructions of a block, characters of an instruction and of its comment.
 MAX_BLOCKS: Final = 200

@@ -11,7 +11,7 @@ from html import escape
 from typing import Final
 
 from sampledb.errors import shorten
-from sampledb.text import escape_unprintable
+from sampledb.render.text import escape_unprintable
 
 MAX_ROWS: Final = 50
 # Characters of a value: in a card, and in a table.

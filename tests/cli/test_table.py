@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sampledb.cli.table import Column, count_cells, fit, format_card, format_table
 from sampledb.cli.terminal import Screen
 from sampledb.cli.views import format_short_size
-from sampledb.text import escape_unprintable
+from sampledb.render.text import escape_unprintable
 
 PLAIN = Screen(None, lambda text, _: text)
 

@@ -12,7 +12,7 @@ from sampledb.cli.live import Bar, show_line
 from sampledb.cli.names import SAMPLES, get_samples
 from sampledb.cli.program import command
 from sampledb.cli.terminal import Answer, Screen
-from sampledb.text import escape_unprintable
+from sampledb.render.text import escape_unprintable
 
 
 @command(

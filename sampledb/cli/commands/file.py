@@ -15,7 +15,7 @@ from sampledb.cli.progress import INCOMPLETE
 from sampledb.cli.table import Column, format_card, format_table
 from sampledb.cli.terminal import Answer, Screen
 from sampledb.cli.views import answer_written, format_size
-from sampledb.text import escape_lines, escape_unprintable
+from sampledb.render.text import escape_lines, escape_unprintable
 
 _PROBLEMS: Final = (
     Column("sample", "cyan", is_number=True),

@@ -14,7 +14,7 @@ from sampledb.cli.table import Column, format_card, format_table
 from sampledb.cli.terminal import Answer, Screen
 from sampledb.cli.views import format_name
 from sampledb.errors import shorten
-from sampledb.text import escape_lines
+from sampledb.render.text import escape_lines
 
 # A string can have 65,536 characters.
 _LONGEST_COMMENT: Final = 200

@@ -16,7 +16,7 @@ from sampledb.cli.table import Column, format_card, format_table
 from sampledb.cli.terminal import Answer, Screen
 from sampledb.cli.views import format_short_size, format_size, format_time
 from sampledb.intake.media import has_mediainfo
-from sampledb.text import escape_unprintable
+from sampledb.render.text import escape_unprintable
 
 _SAMPLES: Final = (
     Column("id", "cyan", is_number=True),

@@ -12,7 +12,7 @@ from sampledb.cli.listing import START
 from sampledb.cli.program import command
 from sampledb.cli.table import Column, format_table
 from sampledb.cli.terminal import Answer, Screen
-from sampledb.text import escape_unprintable
+from sampledb.render.text import escape_unprintable
 
 # As they are shown: decimal, or hex digits. The file holds those from 2**63 on as negative ones, which query() knows.
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,19}|0x[0-9a-f]{1,16}", re.IGNORECASE)

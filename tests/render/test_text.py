@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampledb.text import escape_lines, escape_unprintable
+from sampledb.render.text import escape_lines, escape_unprintable
 
 
 @given(st.text())
