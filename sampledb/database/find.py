@@ -198,8 +198,8 @@ class Find(Handle):
             found = functions.select_by_pic_hash(connection, function.pic_hash, least)
             eras = samples.find_hash_eras(connection, {function.sample_id, *(each.sample_id for each in found)})
         era = eras.get(function.sample_id)
-        others = [each for each in found if each.function_id != function.function_id and eras[each.sample_id] == era]
-        return RecordList(sorted(others, key=lambda each: (each.sample_id, each.function_id)))
+        same = [each for each in found if eras.get(each.sample_id) == era and each.function_id != function.function_id]
+        return RecordList(sorted(same, key=lambda each: (each.sample_id, each.function_id)))
 
     def known(self, sample_id: int, *, min_instructions: int = functions.LONG) -> Known:
         """Return how many functions of a sample are in other samples and in libraries too, by `pic_hash`.

@@ -8,7 +8,7 @@ import pytest
 
 import sampledb
 from sampledb import SampleDB
-from tests.cli.consoles import answered, dicts, run
+from tests.cli.consoles import answered, dicts, run, run_here
 from tests.markers import mostly_slow
 
 READS: dict[str, tuple[list[object], Callable[[SampleDB], Any]]] = {
@@ -50,10 +50,10 @@ def test_json_is_what_the_call_returns(filled_path: Path, read: str) -> None:
 def test_in_a_pipe_everything_is_shown_whole_and_plain(filled_path: Path, filled: SampleDB) -> None:
     sample, function = filled.get_sample(1), filled.get_function(1, 5)
     assert sample.sha256 in run("list", filled_path).output
-    assert f"{sample.binary_size:,} bytes" in run("show", filled_path, 1).output
-    assert hex(sample.base_addr) in run("show", filled_path, 1).output
-    assert len(run("functions", filled_path, 1).output.splitlines()) == 1 + sample.num_functions
-    listing = run("function", filled_path, 1, 5).output
+    assert f"{sample.binary_size:,} bytes" in run_here("show", filled_path, 1).output
+    assert hex(sample.base_addr) in run_here("show", filled_path, 1).output
+    assert len(run_here("functions", filled_path, 1).output.splitlines()) == 1 + sample.num_functions
+    listing = run_here("function", filled_path, 1, 5).output
     assert listing.startswith(f"Function 5 at {function.offset:#x}\n")
     for block in (function.disassembly or {})["blocks"].values():
         assert all(f"{address:#x}  {code}" in listing for address, code, *_ in block)
@@ -62,8 +62,8 @@ def test_in_a_pipe_everything_is_shown_whole_and_plain(filled_path: Path, filled
 
 @pytest.mark.slow
 def test_the_other_answers_are_for_people_too(filled_path: Path, filled: SampleDB) -> None:
-    assert f"functions    {filled.stats().num_functions:,}" in run("stats", filled_path).output
-    assert run("check", filled_path).output == "The file is whole.\n"
-    assert run("query", filled_path, "SELECT 1 AS one, 'a' AS name").output == "one  name\n  1  a\n"
-    assert run("query", filled_path, "SELECT 1 WHERE 0").output == ""
-    assert str(len(filled.list_samples())) in run("families", filled_path).output
+    assert f"functions    {filled.stats().num_functions:,}" in run_here("stats", filled_path).output
+    assert run_here("check", filled_path).output == "The file is whole.\n"
+    assert run_here("query", filled_path, "SELECT 1 AS one, 'a' AS name").output == "one  name\n  1  a\n"
+    assert run_here("query", filled_path, "SELECT 1 WHERE 0").output == ""
+    assert str(len(filled.list_samples())) in run_here("families", filled_path).output

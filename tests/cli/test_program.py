@@ -180,7 +180,7 @@ def test_commands_load_only_what_they_need(filled_path: Path) -> None:
     for arguments in (["--version"], ["list", filled_path], ["show", filled_path, 1, "--json"]):
         shown = run(*arguments, variables={"PYTHONPROFILEIMPORTTIME": "1"})
         assert "sampledb.cli" in shown.errors
-        for library in ("smda", "sqlite_utils", "pymediainfo", "sampledb.render"):
+        for library in ("smda", "sqlite_utils", "pymediainfo", "numpy", "arro3", "sampledb.render.html"):
             assert f" {library}\n" not in shown.errors
 
 
