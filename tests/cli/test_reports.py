@@ -13,7 +13,7 @@ from tests.strategies import function, report
 
 def test_reports_of_a_folder_are_added_once(reports: dict[str, Path], tmp_path: Path) -> None:
     path, folder = tmp_path / "new.sampledb", next(iter(reports.values())).parent
-    shown = run("add", path, folder)
+    shown = run_here("add", path, folder)
     assert (shown.code, shown.errors) == (0, "")
     *lines, summary = shown.output.splitlines()
     assert [line.split()[0] for line in lines] == ["added"] * len(reports)
@@ -29,7 +29,7 @@ def test_a_report_that_fails_is_named_and_the_others_are_added(tmp_path: Path) -
     good, bad = tmp_path / "good.smda", tmp_path / "bad.smda"
     good.write_text(json.dumps(report(function(4096))))
     bad.write_text("MZ")
-    shown = run("add", tmp_path / "new.sampledb", bad, good)
+    shown = run_here("add", tmp_path / "new.sampledb", bad, good)
     assert shown.code == 3
     assert shown.errors.startswith(f"Error: {bad}: ")
     assert "is not JSON" in shown.errors
@@ -42,7 +42,7 @@ def test_a_report_that_fails_is_named_and_the_others_are_added(tmp_path: Path) -
 def test_quiet_prints_only_errors(reports: dict[str, Path], tmp_path: Path) -> None:
     bad = tmp_path / "bad.smda"
     bad.write_text("MZ")
-    shown = run("add", "-q", tmp_path / "new.sampledb", reports["pe-x86"], bad)
+    shown = run_here("add", "-q", tmp_path / "new.sampledb", reports["pe-x86"], bad)
     assert (shown.code, shown.output, shown.errors.count("\n")) == (3, "", 1)
 
 
@@ -57,21 +57,21 @@ def test_stdin_gives_paths_or_reports(reports: dict[str, Path], tmp_path: Path) 
 def test_samples_go_to_mcrit_and_come_from_it(filled_path: Path, filled: SampleDB, tmp_path: Path) -> None:
     first, second, *_ = filled.list_samples().values()
     path = tmp_path / "two.mcrit"
-    shown = run("export", filled_path, path, str(second.sample_id), first.sha256[:12])
+    shown = run_here("export", filled_path, path, str(second.sample_id), first.sha256[:12])
     assert (shown.code, shown.output.startswith(f"Wrote {path}, ")) == (0, True)
     outcomes = answered("add", tmp_path / "new.sampledb", path)
     assert {each["sample"]["sha256"] for each in outcomes} == {first.sha256, second.sha256}
     everything = answered("export", filled_path, tmp_path / "all.mcrit")
     assert everything["bytes"] == (tmp_path / "all.mcrit").stat().st_size > path.stat().st_size
-    assert run("export", filled_path, path).code == 1
+    assert run_here("export", filled_path, path).code == 1
 
 
 def test_a_report_comes_out_as_it_went_in(filled_path: Path, filled: SampleDB, tmp_path: Path) -> None:
-    assert json.loads(run("report", filled_path, 1).output) == filled.get_report(1)
+    assert json.loads(run_here("report", filled_path, 1).output) == filled.get_report(1)
     path = tmp_path / "1.smda"
     assert answered("report", filled_path, 1, "-o", path) == {"path": str(path), "bytes": path.stat().st_size}
     assert json.loads(path.read_bytes()) == filled.get_report(1)
-    shown = run("report", filled_path, 1, "-o", tmp_path / "none" / "1.smda")
+    shown = run_here("report", filled_path, 1, "-o", tmp_path / "none" / "1.smda")
     assert (shown.code, shown.output, shown.errors.count("\n")) == (1, "", 1)
 
 

@@ -71,12 +71,12 @@ def test_media_are_added_with_tags_and_notes(tmp_path: Path) -> None:
         assert (added["status"], added["sample"]) == ("added", db.get_sample(1).to_dict())
     given = {"tags": ["a", "b"], "notes": "silent", "name": "x.wav"}
     assert {field: added["sample"][field] for field in given} == given
-    shown = run("add-media", path, media, tmp_path / "missing.wav")
+    shown = run_here("add-media", path, media, tmp_path / "missing.wav")
     assert shown.code == 3
     assert shown.output.startswith(f"existed 1 {media}\n0 added, 1 existed, 1 failed in ")
     assert shown.errors.startswith(f"Error: {tmp_path / 'missing.wav'}: ")
-    assert run("add-media", path, media, media, "--name", "x").code == 2
-    assert "track 2" in run("show", path, 1).output
+    assert run_here("add-media", path, media, media, "--name", "x").code == 2
+    assert "track 2" in run_here("show", path, 1).output
 
 
 def test_without_mediainfo_a_note_says_so_once(tmp_path: Path) -> None:
@@ -146,8 +146,8 @@ def test_lists_are_filtered_sorted_and_cut(copy: Path) -> None:
 
 @pytest.mark.slow
 def test_samples_are_deleted_all_or_none(copy: Path) -> None:
-    assert run("delete", copy, 1, 9317).code == 1
+    assert run_here("delete", copy, 1, 9317).code == 1
     first, second, third, *others = answered("list", copy)
     assert answered("delete", copy, 1, 2, 1) == [first, second]
-    assert run("delete", copy, 3).output == f"deleted 3 {third['name']}\n"
+    assert run_here("delete", copy, 3).output == f"deleted 3 {third['name']}\n"
     assert answered("list", copy) == others
