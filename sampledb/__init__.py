@@ -1,6 +1,6 @@
 """An embedded, single-file store for samples and their functions. Start with `sampledb.open(path)`."""
 
-from sampledb.database import SampleDB, open, salvage  # noqa: A004 - sampledb.open is the way in, as sqlite3.connect is
+from sampledb.database import SampleDB, open, read_frame, salvage  # noqa: A004 - sampledb.open is the way in, as sqlite3.connect is
 from sampledb.errors import (
     AnalysisError,
     BusyError,
@@ -68,6 +68,7 @@ __all__ = [
     "StorageError",
     "find_reports",
     "open",
+    "read_frame",
     "read_stream",
     "salvage",
 ]

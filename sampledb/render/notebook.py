@@ -28,7 +28,7 @@ def render_disassembly(disassembly: object, functions: Mapping[int, Called] | No
     count = sum(len(block) for _, block in graph.blocks)
     summary = f"{len(graph.blocks):,} blocks, {count:,} instructions"
     is_page = functions is not None
-    lines = list(islice(_format_lines(graph, is_page=is_page), _MAX_LINES_OF_PAGE if is_page else _MAX_LINES))
+    lines = list(islice(format_lines(graph, is_page=is_page), _MAX_LINES_OF_PAGE if is_page else _MAX_LINES))
     rest = count - sum(bool(line.text) for line in lines)
     lines += [Line(f"… {rest:,} more instructions")] if rest else []
     try:
@@ -38,8 +38,8 @@ def render_disassembly(disassembly: object, functions: Mapping[int, Called] | No
     return drawing + render_code(summary, lines, unfolded=is_page)
 
 
-def _format_lines(graph: Graph, *, is_page: bool) -> Iterator[Line]:
-    """Yield a line for each instruction, and an empty line after each block."""
+def format_lines(graph: Graph, *, is_page: bool = False) -> Iterator[Line]:
+    """Yield a line for each instruction, and an empty line after each block; on a page, with places to jump to."""
     jumps = _find_jumps(graph) if is_page else {}
     for start, instructions in graph.blocks:
         anchor = f"{start:#x}" if is_page else ""
