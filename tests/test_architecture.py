@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "workers": {"errors", "limits", "format", "intake"},
     "database": {"errors", "limits", "files", "model", "format", "intake", "store", "workers"},
     "__init__": {"errors", "model", "intake", "database"},
-    "cli": {"errors", "files", "model", "text", "intake", "__init__"},
+    "cli": {"errors", "files", "model", "text", "render", "intake", "__init__"},
     "datasette": {"errors", "limits", "model", "text", "format", "render", "store", "__init__"},
     "__main__": {"cli"},
 }

@@ -2,7 +2,7 @@
 
 import click
 
-from sampledb.cli.commands import file, functions, jobs, reports, samples, search
+from sampledb.cli.commands import file, functions, jobs, pages, reports, samples, search
 from sampledb.cli.program import Program
 
 _SECTIONS = {
@@ -14,6 +14,7 @@ _SECTIONS = {
         functions.functions,
         functions.function,
         samples.families,
+        pages.page,
         search.search,
         reports.report,
         search.query,

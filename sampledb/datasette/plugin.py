@@ -21,6 +21,7 @@ from sampledb.errors import NotFoundError, SampleDBError
 from sampledb.format.codec import MASK
 from sampledb.limits import MAX_ID
 from sampledb.render.html import render_link, render_note, render_text
+from sampledb.render.page import SCROLL
 
 if TYPE_CHECKING:
     # While it loads its plugins, it is not there yet.
@@ -44,10 +45,23 @@ _NOTHING: Final = Page("Not found", render_note("There is no such sample or func
 _TEMPLATE: Final = """
 {% extends "base.html" %}
 {% block title %}{{ title }}{% endblock %}
-{% block extra_head %}<style>.sampledb pre { overflow: auto } .sampledb table { margin: 1em 0 }</style>{% endblock %}
+{% block extra_head %}
+<style>
+.sampledb table { margin: 1em 0 }
+.sampledb pre, .sampledb .graph { overflow: auto }
+.sampledb .graph { max-height: 80vh }
+.sampledb pre { font-size: 12px }
+.sampledb pre a:not([href]) { color: inherit; text-decoration: none }
+.sampledb pre :target { background: #fff8c5 }
+</style>
+{% endblock %}
 {% block crumbs %}{{ crumbs.nav(request=request, database=database) }}{% endblock %}
-{% block content %}<h1>{{ title }}</h1><div class="sampledb">{{ content }}</div>{% endblock %}
-"""
+{% block content %}
+<h1>{{ title }}</h1>
+<div class="sampledb">{{ content }}</div>
+<script>"use strict";SCROLL</script>
+{% endblock %}
+""".replace("SCROLL", SCROLL)
 
 
 @hook
@@ -137,7 +151,11 @@ async def _show(datasette: "Datasette", request: Request, write: Callable[..., P
         paths = Paths(datasette.urls.database(database.name))
         # In the thread and with the connection that Datasette has for it: to open the file again would drop locks.
         page, status = await database.execute_fn(partial(_write, write, paths, min(identity, MAX_ID)))
-    content = {"title": page.title, "content": Markup(page.content), "database": database and database.name}  # noqa: S704 - escaped
+    content = {
+        "title": page.title,
+        "content": Markup(page.content),  # noqa: S704 - escaped
+        "database": database and database.name,
+    }
     template = datasette.jinja_env.from_string(_TEMPLATE)
     return Response.html(await datasette.render_template(template, content, request=request), status=status)
 

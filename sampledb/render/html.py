@@ -55,7 +55,7 @@ class Line(NamedTuple):
 def render_card(title: str, fields: Mapping[str, object]) -> str:
     """Return a table with a row for each field."""
     rows = (
-        f"<tr><th{_LEFT}>{render_text(name, _LONG)}</th><td{_LEFT}>{_render_value(name, value, _LONG)}</td></tr>"
+        f"<tr><th{_LEFT}>{render_text(name, _LONG)}</th><td{_LEFT}>{render_value(name, value, _LONG)}</td></tr>"
         for name, value in fields.items()
     )
     return f"<table><caption{_LEFT}>{render_text(title, _LONG)}</caption><tbody>{''.join(rows)}</tbody></table>"
@@ -74,7 +74,7 @@ def render_table(
 
 def _render_cells(columns: Sequence[str], row: Sequence[object]) -> str:
     return "".join(
-        f"<td{_LEFT}>{_render_value(column, value, _SHORT)}</td>" for column, value in zip(columns, row, strict=True)
+        f"<td{_LEFT}>{render_value(column, value, _SHORT)}</td>" for column, value in zip(columns, row, strict=True)
     )
 
 
@@ -107,10 +107,10 @@ def render_text(text: str, limit: int) -> str:
     return escape(escape_unprintable(shorten(text, limit)))
 
 
-def _render_value(name: str, value: object, limit: int) -> str:
+def render_value(name: str, value: object, limit: int) -> str:
     """Return a field's value; `None` and empty values show nothing."""
     if isinstance(value, Link):
-        return render_link(value.href, _render_value(name, value.value, limit))
+        return render_link(value.href, render_value(name, value.value, limit))
     if isinstance(value, int) and not isinstance(value, bool) and name in _HEX:
         return f"{value:#x}"
     if isinstance(value, list | tuple):

@@ -32,7 +32,9 @@ def render_disassembly(disassembly: object, functions: Mapping[int, Called] | No
     rest = count - sum(bool(line.text) for line in lines)
     lines += [Line(f"… {rest:,} more instructions")] if rest else []
     try:
-        drawing = f'<div style="overflow: auto; max-height: 640px">{draw_graph(graph)}</div>'
+        # Pages have a style of their own, and some of them forbid any other.
+        frame = 'class="graph"' if is_page else 'style="overflow: auto; max-height: 640px"'
+        drawing = f"<div {frame}>{draw_graph(graph)}</div>"
     except MissingExtraError as error:
         return render_note(error.message) + render_code(summary, lines, unfolded=True)
     return drawing + render_code(summary, lines, unfolded=is_page)

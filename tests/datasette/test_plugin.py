@@ -50,7 +50,7 @@ def site(looked_at: Path) -> Iterator[Site]:
 
 def content(page: str) -> str:
     """The part of a page that the plugin wrote."""
-    (written,) = re.findall(r'<div class="sampledb">(.*)</div>\s*</section>', page, flags=re.DOTALL)
+    (written,) = re.findall(r'<div class="sampledb">(.*)</div>\s*<script>', page, flags=re.DOTALL)
     return str(written)
 
 
