@@ -74,9 +74,15 @@ def prepare_connection(conn: sqlite3.Connection, database: str, datasette: "Data
 
 @hook
 def get_metadata(datasette: "Datasette") -> dict[str, Any]:
-    """Return the descriptions of the tables of all stores."""
-    # Datasette adds to what it gets.
-    return {"databases": {name: {"tables": deepcopy(describe_tables())} for name in list(_stores.get(datasette, ()))}}
+    """Return the descriptions of all stores and of their tables, and where to begin."""
+    described = {}
+    for name in list(_stores.get(datasette, ())):
+        path = datasette.urls.database(name)
+        samples, functions = (render_link(f"{path}/{view}", view) for view in ("sample_list", "function_list"))
+        # A copy, as Datasette adds to what it gets.
+        tables = deepcopy(describe_tables())
+        described[name] = {"description_html": f"Begin with {samples} or {functions}.", "tables": tables}
+    return {"databases": described}
 
 
 @hook

@@ -57,6 +57,7 @@ def content(page: str) -> str:
 def test_every_table_opens_and_is_described_by_its_comment(site: Site) -> None:
     described = describe_tables()
     assert set(re.findall(r"^CREATE.* (?:TABLE|VIEW) (\w+)", "\n".join(STATEMENTS), re.MULTILINE)) < set(described)
+    assert 'Begin with <a href="/corpus/sample_list">' in site.ask("")
     shown = set(re.findall(r'<h3><a href="/corpus/(\w+)">', site.ask("")))
     assert {"samples", "functions", "labels", "apis"} <= shown
     assert not shown & {name for name, about in described.items() if about.get("hidden")}
