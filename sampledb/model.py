@@ -272,17 +272,25 @@ class Function(Record, frozen=True):
 
         return write_dot(self.disassembly)
 
-    def to_svg(self) -> str:
+    def to_svg(self, *, compared_to: "Function | None" = None) -> str:
         """Return the control-flow graph as an SVG picture, with at most its first 200 blocks.
 
+        Args:
+            compared_to: Another function; the blocks of this one are marked as the same, changed, or only here.
+
         Raises:
-            InvalidInputError: The function came without its disassembly.
+            InvalidInputError: A function came without its disassembly.
             MissingExtraError: The extra `notebook` is not installed.
         """
         from sampledb.render.graph import read_graph  # noqa: PLC0415 - as above
         from sampledb.render.svg import draw_graph  # noqa: PLC0415 - as above
 
-        return draw_graph(read_graph(self.disassembly))
+        graph = read_graph(self.disassembly)
+        if compared_to is not None:
+            from sampledb.render.comparison import mark_blocks  # noqa: PLC0415 - as above
+
+            graph = mark_blocks(graph, read_graph(compared_to.disassembly))
+        return draw_graph(graph)
 
     def _repr_html_(self) -> str:
         from sampledb.render.html import render_card  # noqa: PLC0415 - as above

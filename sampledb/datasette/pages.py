@@ -55,11 +55,14 @@ class Paths(NamedTuple):
         """Return the path of a sample's page."""
         return f"{self.database}/-/sample/{sample_id}"
 
+    def comparison(self, function_id: int, other_id: int) -> str:
+        """Return the path of the page of two functions."""
+        return f"{self.database}/-/compare/{function_id}/{other_id}"
+
 
 def write_function(connection: Connection, paths: Paths, function_id: int) -> Page | None:
     """Return the page of a function, or `None` if there is none."""
-    row = next(iter(functions.select_ids(connection, [function_id])), None)
-    function = row and functions.get(connection, row.sample_id, function_id)
+    function = _get_function(connection, function_id)
     if not function:
         return None
     code: Mapping[str, Any] = function.disassembly or {}
@@ -75,6 +78,27 @@ def write_function(connection: Connection, paths: Paths, function_id: int) -> Pa
         _render_twins(connection, paths, function),
     ]
     return Page(escape_unprintable(_name(function)), "\n".join(content))
+
+
+def write_comparison(connection: Connection, paths: Paths, function_id: int, *, other_id: int) -> Page | None:
+    """Return the page of two functions side by side, or `None` if there are not both."""
+    one, other = (_get_function(connection, each) for each in (function_id, other_id))
+    if not one or not other:
+        return None
+    halves = (_render_half(connection, paths, each, beside) for each, beside in ((one, other), (other, one)))
+    title = escape_unprintable(f"{_name(one)} and {_name(other)}")
+    return Page(title, f'<div class="pair">{"".join(halves)}</div>')
+
+
+def _render_half(connection: Connection, paths: Paths, function: Function, other: Function) -> str:
+    name = render_link(paths.function(function.function_id), render_text(_name(function), _LONG))
+    sample = _render_sample_link(connection, paths, function.sample_id)
+    return f'<div><h2>{name}</h2>{sample}<div class="graph">{function.to_svg(compared_to=other)}</div></div>'
+
+
+def _get_function(connection: Connection, function_id: int) -> Function | None:
+    row = next(iter(functions.select_ids(connection, [function_id])), None)
+    return row and functions.get(connection, row.sample_id, function_id)
 
 
 def write_sample(connection: Connection, paths: Paths, sample_id: int, start: int) -> Page:
@@ -149,12 +173,13 @@ def _render_twins(connection: Connection, paths: Paths, function: Function) -> s
     stored = signed(function.pic_hash)
     found = connection.execute(_TWINS, (stored, functions.LONG, function.function_id, _MOST)).fetchall()
     rows = [
-        [Link(offset & MASK, paths.function(each)), name, Link(sample, paths.sample(sample_id)), family, each]
+        (
+            *(Link(offset & MASK, paths.function(each)), name, Link(sample, paths.sample(sample_id)), family),
+            Link("side by side", paths.comparison(function.function_id, each)),
+        )
         for each, name, sample_id, sample, family, offset in found
     ]
-    table = render_table(
-        "The same code elsewhere", ("offset", "name", "sample", "family", "function_id"), rows, len(rows)
-    )
+    table = render_table("The same code elsewhere", ("offset", "name", "sample", "family", "compare"), rows, len(rows))
     every = f"{paths.database}/functions?pic_hash={stored}"
     return f"{table}<p>{render_link(every, 'All functions with this hash')}</p>" if rows else ""
 

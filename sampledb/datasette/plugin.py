@@ -50,6 +50,8 @@ _TEMPLATE: Final = """
 .sampledb table { margin: 1em 0 }
 .sampledb pre, .sampledb .graph { overflow: auto }
 .sampledb .graph { max-height: 80vh }
+.sampledb .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1em }
+.sampledb .pair > div { min-width: 0 }
 .sampledb pre { font-size: 12px }
 .sampledb pre a:not([href]) { color: inherit; text-decoration: none }
 .sampledb pre :target { background: #fff8c5 }
@@ -130,6 +132,7 @@ def register_routes() -> list[tuple[str, Callable[..., Any]]]:
     """Return the pages."""
     return [
         (r"^/(?P<database>[^/]+)/-/function/(?P<identity>[0-9]{1,19})$", show_function),
+        (r"^/(?P<database>[^/]+)/-/compare/(?P<identity>[0-9]{1,19})/(?P<other>[0-9]{1,19})$", show_comparison),
         (r"^/(?P<database>[^/]+)/-/sample/(?P<identity>[0-9]{1,19})$", show_sample),
     ]
 
@@ -137,6 +140,12 @@ def register_routes() -> list[tuple[str, Callable[..., Any]]]:
 async def show_function(datasette: "Datasette", request: Request) -> Response:
     """Answer with the page of a function."""
     return await _show(datasette, request, pages.write_function)
+
+
+async def show_comparison(datasette: "Datasette", request: Request) -> Response:
+    """Answer with the page of two functions side by side."""
+    other = min(int(request.url_vars["other"]), MAX_ID)
+    return await _show(datasette, request, partial(pages.write_comparison, other_id=other))
 
 
 async def show_sample(datasette: "Datasette", request: Request) -> Response:

@@ -24,6 +24,9 @@ _SEMICOLON: Final = "  ; "
 MAX_LINE: Final = _MAX_CHARACTERS + len(_SEMICOLON) + _MAX_COMMENT
 
 Kind: TypeAlias = Literal["taken", "fallthrough", "always"]
+#: How a block differs from those of another function.
+Mark: TypeAlias = Literal["same", "changed", "only here"]
+_SIGNS: Final[dict[Mark, str]] = {"same": "=", "changed": "~", "only here": "+"}
 COLOURS: Final[dict[Kind, str]] = {"taken": "#1a7f37", "fallthrough": "#cf222e", "always": "#0550ae"}
 
 
@@ -75,12 +78,14 @@ class Graph(msgspec.Struct, frozen=True):
         edges: By source, without duplicates. Successors outside of the function are left out.
         comments: The APIs and strings that instructions refer to, and the functions that they call, by address.
         links: The pages of the functions that instructions call, by address.
+        marks: For each drawn block, how it differs from another function; empty where none is compared.
     """
 
     blocks: list[Block]
     edges: list[Edge]
     comments: dict[int, str]
     links: dict[int, str]
+    marks: Sequence[Mark] = ()
 
     def list_drawn_edges(self) -> list[Edge]:
         """Return the edges between the first MAX_BLOCKS blocks."""
@@ -138,11 +143,12 @@ def _find_edges(blocks: Sequence[Block], successors: Mapping[int, Sequence[int]]
 def format_blocks(graph: Graph) -> list[list[Line]]:
     """Return the lines of the first MAX_BLOCKS blocks, in ASCII, each of at most MAX_LINE characters."""
     return [
-        [
+        [Line(f"{_SIGNS[mark]} {mark}") for mark in graph.marks[number : number + 1]]
+        + [
             Line(line, graph.links.get(each.address, "") if each else "")
             for line, each in zip_longest(_format_block(block, graph.comments), block[1][:_MAX_INSTRUCTIONS])
         ]
-        for block in graph.blocks[:MAX_BLOCKS]
+        for number, block in enumerate(graph.blocks[:MAX_BLOCKS])
     ]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
-from sampledb.render.graph import COLOURS, MAX_BLOCKS, MAX_LINE, Edge, Graph, format_blocks
+from sampledb.render.graph import COLOURS, MAX_BLOCKS, MAX_LINE, Edge, Graph, Mark, format_blocks
 from sampledb.render.html import Line, render_link, render_text
 from sampledb.render.layout import Layout, Point, Size, place_boxes
 
@@ -18,6 +18,9 @@ _PADDING: Final = 8.0
 _LOOP: Final = 16.0
 _ARROW: Final = 4.0
 _MARGIN: Final = 20.0
+# Of boxes.
+_FILL: Final = "#f6f8fa"
+_FILLS: Final[dict[Mark, str]] = {"same": "#dafbe1", "changed": "#fff8c5", "only here": "#ffebe9"}
 # Links in a picture have no colour unless it says so.
 _LINK: Final = "#0550ae"
 
@@ -37,7 +40,8 @@ def draw_graph(graph: Graph) -> str:
         for lines in texts
     ]
     layout = place_boxes(sizes, [(edge.source, edge.target) for edge in edges])
-    boxes = [_draw_box(corner, size, lines) for corner, size, lines in zip(layout.boxes, sizes, texts, strict=True)]
+    fills = [_FILLS[mark] for mark in graph.marks] or [_FILL] * len(texts)
+    boxes = map(_draw_box, layout.boxes, sizes, texts, fills)
     rest = len(graph.blocks) - MAX_BLOCKS
     more = f"… {rest:,} more blocks" if rest > 0 else "" if texts else "No blocks."
     arrows = (_draw_edge(edge, layout, sizes) for edge in edges)
@@ -59,9 +63,9 @@ def _draw_picture(parts: Iterable[str], width: float, height: float, more: str) 
     )
 
 
-def _draw_box(corner: Point, size: Size, lines: Sequence[Line]) -> str:
+def _draw_box(corner: Point, size: Size, lines: Sequence[Line], fill: str) -> str:
     (x, y), (width, height) = corner, size
-    frame = f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="#f6f8fa" stroke="black"/>'
+    frame = f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{fill}" stroke="black"/>'
     return frame + "".join(_draw_line(x + _PADDING, y + 4 + _LINE * row, line) for row, line in enumerate(lines, 1))
 
 

@@ -98,6 +98,9 @@ def test_the_page_of_a_real_function_has_its_code_its_apis_and_its_twins(site: S
     twins = content(site.ask(f"/-/function/{twin.function_id}")).split("The same code elsewhere")[1]
     assert f'href="/corpus/-/function/{other.function_id}"' in twins
     assert site.ask(re.findall(r'href="/corpus(/functions\?pic_hash=[-0-9]+)"', twins)[0])
+    beside = content(site.ask(f"/-/compare/{twin.function_id}/{other.function_id}"))
+    assert beside.count("<svg") == 2
+    assert beside.count("= same") == 2 * twin.num_blocks
 
 
 def test_a_sample_is_read_page_by_page(site: Site, filled: SampleDB) -> None:
@@ -127,7 +130,9 @@ def test_nothing_in_a_name_is_markup_or_turns_the_text_around(site: Site, looked
         assert "<script>alert" not in page
 
 
-@pytest.mark.parametrize("path", ["/-/function/0", "/-/function/999999999", f"/-/function/{2**63}", "/-/sample/0"])
+@pytest.mark.parametrize(
+    "path", ["/-/function/0", "/-/function/99999999", f"/-/function/{2**63}", "/-/sample/0", "/-/compare/1/0"]
+)
 def test_what_is_not_there_is_not_found(site: Site, path: str) -> None:
     site.ask(path, 404)
 
