@@ -4,7 +4,7 @@ Everything in them comes from malware, and goes through `render`, which escapes 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from sampledb.format.codec import MASK, signed
@@ -66,15 +66,15 @@ def write_function(connection: Connection, paths: Paths, function_id: int) -> Pa
     if not function:
         return None
     code: Mapping[str, Any] = function.disassembly or {}
-    callers = _find_functions(connection, function.sample_id, code["inrefs"])
-    callees = _find_functions(connection, function.sample_id, chain.from_iterable(code["outrefs"].values()))
+    inrefs, outrefs = map(_list_addresses, (code["inrefs"], chain.from_iterable(code["outrefs"].values())))
+    callers, callees = (_find_functions(connection, function.sample_id, each) for each in (inrefs, outrefs))
     known = {each.offset: Called(_name(each), paths.function(each.function_id)) for each in callees}
     content = [
         _render_sample_link(connection, paths, function.sample_id),
         _render_fields(paths, function),
         render_disassembly(code, known),
-        _render_functions(paths, f"Called by {len(callers):,}", callers),
-        _render_functions(paths, f"Calls {len(callees):,}", callees),
+        _render_functions(paths, _count_calls("Called by", callers, inrefs), callers),
+        _render_functions(paths, _count_calls("Calls", callees, outrefs), callees),
         _render_twins(connection, paths, function),
     ]
     return Page(escape_unprintable(_name(function)), "\n".join(content))
@@ -141,11 +141,22 @@ def _render_fields(paths: Paths, function: Function) -> str:
     return render_card(title, {**shown, "sample_id": Link(function.sample_id, paths.sample(function.sample_id))})
 
 
-def _find_functions(connection: Connection, sample_id: int, found: Iterable[object]) -> list[Function]:
+def _list_addresses(found: Iterable[object]) -> list[int]:
+    return list(dict.fromkeys(each for each in found if isinstance(each, int)))
+
+
+def _find_functions(connection: Connection, sample_id: int, wanted: Sequence[int]) -> list[Function]:
     """Return the functions of a sample that contain the first of these addresses, by offset."""
     first, last = samples.locate(connection, sample_id).function_ids
-    wanted = islice(dict.fromkeys(each for each in found if isinstance(each, int)), _MOST_ADDRESSES)
-    return functions.select_ids(connection, addresses.find_all_containing(connection, first, last, wanted))
+    ids = addresses.find_all_containing(connection, first, last, wanted[:_MOST_ADDRESSES])
+    return functions.select_ids(connection, ids)
+
+
+def _count_calls(title: str, found: Sequence[Function], references: Sequence[int]) -> str:
+    """Return a title with the number of functions, and from how many references they are if not from all."""
+    is_cut = len(references) > _MOST_ADDRESSES
+    rest = f", by the first {_MOST_ADDRESSES} of {len(references):,} references" if is_cut else ""
+    return f"{title} {len(found):,}{rest}"
 
 
 def _render_functions(paths: Paths, title: str, found: Sequence[Function]) -> str:

@@ -10,17 +10,23 @@ from collections.abc import Iterator
 from html import unescape
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from datasette.app import Datasette
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlite_utils import Database
 
 import sampledb
 from sampledb import CorruptFileError, InvalidInputError, SampleDB
+from sampledb.cli.page import write_page
 from sampledb.datasette import sql
 from sampledb.datasette.descriptions import describe_tables
+from sampledb.datasette.pages import Paths, write_comparison, write_function, write_sample
 from sampledb.store.schema import STATEMENTS
+from tests import strategies
 from tests.render.test_html import DRAWN, OURS, Page
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -128,6 +134,21 @@ def test_nothing_in_a_name_is_markup_or_turns_the_text_around(site: Site, looked
         assert "\u202e" not in re.sub(r"(?s)<(select|textarea|form).*?</\1>", "", page)
         assert "<img src=x" not in page
         assert "<script>alert" not in page
+
+
+@given(st.lists(strategies.functions(), min_size=1, max_size=4, unique_by=lambda each: each["offset"]))
+def test_whatever_can_be_stored_has_pages_in_datasette_and_to_send(found: list[dict[str, Any]]) -> None:
+    with sampledb.open(":memory:") as db:
+        db.add_sample(strategies.report(*found))
+        assert write_page(db, db.get_sample(1), 4).isascii()
+        with db._connections.reading() as connection:
+            pages = [write_sample(connection, Paths("/db"), 1, 0)]
+            pages += filter(None, (write_function(connection, Paths("/db"), each + 1) for each in range(len(found))))
+            pages += filter(None, [write_comparison(connection, Paths("/db"), 1, other_id=len(found))])
+    assert len(pages) == 2 + len(found)
+    for page in pages:
+        assert page.title.isprintable()
+        assert set(Page(page.content).tags) <= OURS | DRAWN | {"a", "h2"}
 
 
 @pytest.mark.parametrize(
