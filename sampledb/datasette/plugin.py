@@ -17,7 +17,7 @@ from pluggy import HookimplMarker
 from sampledb.datasette import pages, sql
 from sampledb.datasette.descriptions import describe_tables
 from sampledb.datasette.pages import Page, Paths
-from sampledb.errors import NotFoundError, SampleDBError
+from sampledb.errors import NotFoundError, SampleDBError, shorten
 from sampledb.format.codec import MASK
 from sampledb.limits import MAX_ID
 from sampledb.render.html import render_link, render_note, render_text
@@ -105,7 +105,7 @@ def render_cell(
         text = f"{value & MASK:#x}"
     elif not href and (not isinstance(text, str) or text.isprintable()):
         return None
-    html = "<br>".join(render_text(line, _LONGEST) for line in (str(text)[:_LONGEST] or "-").splitlines())
+    html = "<br>".join(render_text(line, _LONGEST) for line in (shorten(str(text), _LONGEST) or "-").splitlines())
     return Markup(render_link(href, html) if href else html)  # noqa: S704 - escaped
 
 
