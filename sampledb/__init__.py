@@ -1,6 +1,6 @@
 """An embedded, single-file store for samples and their functions. Start with `sampledb.open(path)`."""
 
-from sampledb.database import SampleDB, open, salvage  # noqa: A004 - sampledb.open is the way in, as sqlite3.connect is
+from sampledb.database import SampleDB, open, read_frame, salvage  # noqa: A004 - sampledb.open is the way in, as sqlite3.connect is
 from sampledb.database.tables.table import Table
 from sampledb.errors import (
     AnalysisError,
@@ -70,6 +70,7 @@ __all__ = [
     "Table",
     "find_reports",
     "open",
+    "read_frame",
     "read_stream",
     "salvage",
 ]

@@ -4,7 +4,7 @@ Field order is column order: `samples` and `functions` derive their SELECTs from
 """
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Final, Generic, Literal, NewType, TypeAlias, TypeVar
 
@@ -31,7 +31,13 @@ class Record(msgspec.Struct, frozen=True):
     def _repr_html_(self) -> str:
         from sampledb.render.html import render_card  # noqa: PLC0415 - for notebooks only
 
-        return render_card(type(self).__name__, {field: getattr(self, field) for field in self.__struct_fields__})
+        return render_card(self._title, {field: getattr(self, field) for field in self.__struct_fields__})
+
+    @property
+    def _title(self) -> str:
+        """Return the kind of the record, and its id if it has one."""
+        kind = type(self).__name__
+        return f"{kind} {getattr(self, f'{kind.lower()}_id', '')}".rstrip()
 
 
 K = TypeVar("K")
@@ -48,7 +54,7 @@ class RecordDict(dict[K, R], Generic[K, R]):
         return [record.to_dict() for record in self.values()]
 
     def _repr_html_(self) -> str:
-        return _render_records(self.values())
+        return render_records(self.values())
 
 
 class RecordList(list[R], Generic[R]):
@@ -61,10 +67,51 @@ class RecordList(list[R], Generic[R]):
         return [record.to_dict() for record in self]
 
     def _repr_html_(self) -> str:
-        return _render_records(self)
+        return render_records(self)
 
 
-def _render_records(records: Collection[Record]) -> str:
+class RowList(list[dict[str, Any]]):
+    """The rows of a query, as dicts by column name; a table in notebooks."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        from sampledb.render.html import render_table  # noqa: PLC0415 - for notebooks only
+
+        columns = list(self[0]) if self else []
+        return render_table(_count("Row", len(self)), columns, ([*row.values()] for row in self), len(self))
+
+
+class Counts(dict[str, int]):
+    """Numbers by name; a table in notebooks.
+
+    Attributes:
+        columns: The titles of the names and of the numbers.
+    """
+
+    __slots__ = ("columns",)
+
+    def __init__(self, counts: Mapping[str, int], columns: tuple[str, str]) -> None:
+        super().__init__(counts)
+        self.columns = columns
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self), self.columns)
+
+    def _repr_html_(self) -> str:
+        from sampledb.render.html import render_table  # noqa: PLC0415 - for notebooks only
+
+        return render_table("", self.columns, self.items(), len(self))
+
+
+def _count(noun: str, number: int) -> str:
+    """Return a number of records, as in `12 function hits`."""
+    words = re.sub("(?<!^)(?=[A-Z])", " ", noun).lower()
+    return f"{number:,} {words}{'' if number == 1 else 'es' if words.endswith('ch') else 's'}"
+
+
+def render_records(records: Collection[Record], *, title: str = "", count: int | None = None) -> str:
+    """Return a table of records, as notebooks show it; `count` is how many there are if these are the first of them."""
     from sampledb.render.html import render_note, render_table  # noqa: PLC0415 - for notebooks only
 
     kind = type(next(iter(records), None))
@@ -72,7 +119,8 @@ def _render_records(records: Collection[Record]) -> str:
         return render_note("No records.")
     columns = kind._columns or kind.__struct_fields__  # noqa: SLF001 - tables are made here only
     rows = ([getattr(record, column) for column in columns] for record in records)
-    return render_table(f"{kind.__name__}: {len(records):,}", columns, rows, len(records))
+    count = len(records) if count is None else count
+    return render_table(title or _count(kind.__name__, count), columns, rows, count)
 
 
 # The versions of SMDA from which on the PIC hashes of an architecture are others than before.
@@ -127,8 +175,8 @@ class Sample(Record, frozen=True):
     """
 
     _columns = (
-        *("sample_id", "name", "sha256", "family", "version", "tags", "architecture", "bitness", "binary_size"),
-        *("num_functions", "added_at"),
+        *("sample_id", "name", "family", "version", "tags", "architecture", "bitness", "binary_size", "num_functions"),
+        *("added_at", "sha256"),
     )
 
     sample_id: SampleId
@@ -197,7 +245,8 @@ class Function(Record, frozen=True):
     """
 
     _columns = (
-        *("function_id", "sample_id", "offset", "name", "num_blocks", "num_instructions", "binweight", "pic_hash"),
+        *("function_id", "sample_id", "offset", "name", "label", "num_blocks", "num_instructions", "binweight"),
+        *("pic_hash",),
     )
 
     function_id: FunctionId
@@ -249,23 +298,32 @@ class Function(Record, frozen=True):
 
         return write_dot(self.disassembly)
 
-    def to_svg(self) -> str:
+    def to_svg(self, *, compared_to: "Function | None" = None) -> str:
         """Return the control-flow graph as an SVG picture, with at most its first 200 blocks.
 
+        Args:
+            compared_to: Another function; the blocks of this one are marked as the same, changed, or only here.
+
         Raises:
-            InvalidInputError: The function came without its disassembly.
+            InvalidInputError: A function came without its disassembly.
             MissingExtraError: The extra `notebook` is not installed.
         """
         from sampledb.render.graph import read_graph  # noqa: PLC0415 - as above
         from sampledb.render.svg import draw_graph  # noqa: PLC0415 - as above
 
-        return draw_graph(read_graph(self.disassembly))
+        graph = read_graph(self.disassembly)
+        if compared_to is not None:
+            from sampledb.render.comparison import mark_blocks  # noqa: PLC0415 - as above
+
+            graph = mark_blocks(graph, read_graph(compared_to.disassembly))
+        return draw_graph(graph)
 
     def _repr_html_(self) -> str:
         from sampledb.render.html import render_card  # noqa: PLC0415 - as above
         from sampledb.render.notebook import render_disassembly  # noqa: PLC0415 - as above
 
-        head = render_card("Function", {field: getattr(self, field) for field in self._columns})
+        fields = [*self._columns, "comment"] if self.comment else self._columns
+        head = render_card(self._title, {field: getattr(self, field) for field in fields})
         return head if self.disassembly is None else head + render_disassembly(self.disassembly)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -116,4 +117,23 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "one.sampledb"
     with sampledb.open(path) as db:
         db.add_sample(strategies.report(strategies.function(4096)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def looked_at(filled_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a closed file with real samples, and as the last one a hostile one that calls itself such things."""
+    path = tmp_path_factory.mktemp("looked_at") / "corpus.sampledb"
+    shutil.copy(filled_path, path)
+    name, call = (
+        strategies.HOSTILE,
+        strategies.instruction(0x1000, "e8fb0f0000", strategies.HOSTILE, strategies.HOSTILE),
+    )
+    callee = strategies.function(0x2000, function_name=name, pic_hash=7) | {"inrefs": [0x1000]}
+    caller = strategies.function(0x1000, {"4096": [call]}, pic_hash=8)
+    caller |= {"outrefs": {"4096": [0x2000]}, "apirefs": {"4096": name}}
+    with sampledb.open(path) as db:
+        sample = db.add_sample(strategies.report(caller, callee), name=name)
+        db.update_sample(sample.sample_id, tags=[name[:50]], notes=f"{name}\n{name}")
+        db.label_function(sample.sample_id, 0x1000, name="rc4_init", comment=name)
     return path

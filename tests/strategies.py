@@ -9,6 +9,8 @@ from sampledb.limits import fold
 
 U64 = 2**64 - 1
 KERNEL = 0xFFFF_F800_0000_1000
+# What malware may call itself.
+HOSTILE = '<script>alert("x")</script>\u202e\'"><img src=x onerror=alert(1)>'
 
 addresses = st.one_of(
     st.integers(0, U64 - 2**20),

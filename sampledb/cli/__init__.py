@@ -2,7 +2,7 @@
 
 import click
 
-from sampledb.cli.commands import changes, code, file, functions, jobs, labels, reports, samples, search, tables
+from sampledb.cli.commands import changes, code, file, functions, jobs, labels, pages, reports, samples, search, tables
 from sampledb.cli.program import Program
 
 _SECTIONS = {
@@ -15,6 +15,7 @@ _SECTIONS = {
         functions.function,
         samples.families,
         labels.labels,
+        pages.page,
         reports.report,
         reports.export,
     ],

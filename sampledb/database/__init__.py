@@ -6,13 +6,15 @@ from sampledb import limits
 from sampledb.database.export import Export
 from sampledb.database.file import File
 from sampledb.database.find import Find
-from sampledb.database.functions import Functions
+from sampledb.database.functions import Functions, read_frame
 from sampledb.database.jobs import Jobs
 from sampledb.database.labels import Labels
 from sampledb.database.samples import Samples
 from sampledb.database.search import Search
 from sampledb.database.tables import Tables
 from sampledb.model import Problem
+
+__all__ = ["SampleDB", "open", "read_frame", "salvage"]
 
 
 def open(path: str | os.PathLike[str], *, readonly: bool = False, timeout: float = 5.0) -> "SampleDB":  # noqa: A001

@@ -11,8 +11,8 @@ import msgspec
 from sampledb import limits
 from sampledb.database.handle import Handle
 from sampledb.errors import CorruptFileError, InvalidInputError, SampleDBError
-from sampledb.files import new_file
 from sampledb.format.report import KnownFunction, read_mcrit
+from sampledb.intake.files import new_file
 from sampledb.intake.mcrit import packing, records
 from sampledb.model import Function, Label, SampleId
 from sampledb.store.sqlite import Connection

@@ -2,22 +2,35 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from sampledb import limits
 from sampledb.database.engine.paging import require_growth
 from sampledb.database.handle import Handle
 from sampledb.errors import InvalidInputError
 from sampledb.format import codec
-from sampledb.model import Problem, Stats
+from sampledb.model import Problem, RowList, Stats, render_records
 from sampledb.store.care.check import find_problems
 from sampledb.store.file import describe_file
 from sampledb.store.query import run_query
 from sampledb.store.tables import functions, reports, samples, trigrams
 
+# As many as a table shows.
+_SHOWN: Final = 50
+
 
 class File(Handle):
     """Calls on the file as a whole."""
+
+    def _repr_html_(self) -> str | None:
+        """Return the first samples as a table, for notebooks; `None` if the handle is closed."""
+        if self.closed:
+            return None
+        with self._connections.snapshot() as connection:
+            counts = samples.count(connection)
+            first = samples.select(connection, {}, limit=_SHOWN)
+        title = f"{self.path}: {counts['num_samples']:,} samples, {counts['num_functions']:,} functions"
+        return render_records(first, title=title, count=counts["num_samples"])
 
     def stats(self) -> Stats:
         """Return counts and sizes of the content of the file."""
@@ -51,7 +64,7 @@ class File(Handle):
             else tuple(map(_bind, params))
         )
         columns, rows = run_query(self._connections, sql, bound)
-        return [dict(zip(columns, row, strict=True)) for row in rows]
+        return RowList(dict(zip(columns, row, strict=True)) for row in rows)
 
     def check(self, *, deep: bool = False) -> list[Problem]:
         """Check the file and return the problems found; an empty list means that the file is whole.

@@ -9,7 +9,7 @@ from sampledb import limits
 from sampledb.database.handle import Handle
 from sampledb.errors import InvalidInputError, NotFoundError
 from sampledb.format import references as names
-from sampledb.model import Function, FunctionHit, Known, RecordList, SampleId
+from sampledb.model import Counts, Function, FunctionHit, Known, RecordList, SampleId
 from sampledb.store.sqlite import Connection
 from sampledb.store.tables import addresses, functions, labels, references, samples
 from sampledb.store.tables.references import Kind
@@ -142,7 +142,8 @@ class Find(Handle):
         with self._connections.snapshot() as connection:
             if sample_id is not None:
                 samples.locate(connection, limits.identity("sample_id", sample_id))
-            return references.count(connection, kind, sample_id, matches)
+            counts = references.count(connection, kind, sample_id, matches)
+        return Counts(counts, (kind.field, "functions"))
 
     def callers(self, sample_id: int, function_id: int) -> RecordList[Function]:
         """Return the functions of the sample that refer to this one, by offset, as SMDA's `inrefs` say.

@@ -1,7 +1,7 @@
 """Public calls for functions: list by offset, get with disassembly, find by address or hash."""
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from sampledb import limits
 from sampledb.database.engine.paging import paged, require_growth, window
@@ -10,9 +10,38 @@ from sampledb.errors import NotFoundError
 from sampledb.model import Function, RecordDict, RecordList
 from sampledb.store.tables import addresses, functions, samples
 
+if TYPE_CHECKING:
+    import sqlite3
+
 # What iter_functions holds at a time, and no lock between two pages.
 _PAGE: Final = 500
 _PAGE_WITH_DISASSEMBLY: Final = 64
+
+
+def read_frame(
+    frame: bytes,
+    rows: Iterable["Mapping[str, Any] | sqlite3.Row"],
+    *,
+    first_function_id: int | None = None,
+    checksum: int | None = None,
+) -> RecordList[Function]:
+    """Return functions with their disassembly from what SQL has read, without opening a file.
+
+    For tools that have a connection of their own, such as Datasette: `SELECT * FROM disassembly` gives frames, each
+    with the functions from its `first_function_id` up to the next frame. Labels are left out.
+
+    Args:
+        frame: The blob in `disassembly.frame`.
+        rows: The rows of the table `functions` in this frame, or consecutive ones of them, by the names of the columns:
+            dicts, or what `sqlite3.Row` makes.
+        first_function_id: That of the frame; by default, `rows` begins with its first function.
+        checksum: That of the frame, to be compared; by default it is not.
+
+    Raises:
+        InvalidInputError: An argument is something else.
+        CorruptFileError: The frame is damaged, or does not hold these functions.
+    """
+    return RecordList(functions.read_frame(frame, rows, first_function_id, checksum))
 
 
 class Functions(Handle):

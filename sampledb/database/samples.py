@@ -13,7 +13,7 @@ from sampledb.errors import ConflictError, CorruptFileError, InvalidInputError, 
 from sampledb.format.report import join_report, parse_report
 from sampledb.intake import media
 from sampledb.intake.source import read_source
-from sampledb.model import Outcome, Progress, RecordDict, Sample
+from sampledb.model import Counts, Outcome, Progress, RecordDict, Sample
 from sampledb.store.tables import functions, jobs, references, samples
 from sampledb.store.tables.reports import add_report, get_header
 
@@ -340,7 +340,7 @@ class Samples(Handle):
     def list_families(self) -> dict[str, int]:
         """Return the number of samples in each family, by name; samples without a family are under `""`."""
         with self._connections.reading() as connection:
-            return samples.count_families(connection)
+            return Counts(samples.count_families(connection), ("family", "samples"))
 
 
 def _filters(**values: object) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from sampledb.errors import InvalidInputError
-from sampledb.files import open_readable
 from sampledb.intake.compression import Bounds, Share, peek, unpack
+from sampledb.intake.files import open_readable
 
 if TYPE_CHECKING:
     # `zipfile` needs much else, and few programs read archives.

@@ -8,7 +8,7 @@ import msgspec
 
 from sampledb import limits
 from sampledb.errors import InvalidInputError
-from sampledb.files import open_regular
+from sampledb.intake.files import open_regular
 from sampledb.limits import MAX_BINARY
 
 # ELF, Mach-O in both byte orders and sizes, Dalvik. Fat Mach-O shares its first bytes with Java classes, which go on

@@ -17,10 +17,10 @@ from typing import BinaryIO, Final, NoReturn
 import msgspec
 
 from sampledb.errors import InvalidInputError
-from sampledb.files import BESIDE, open_readable
 from sampledb.intake.archive import is_archive, is_report_name, is_zip, list_members, open_member
 from sampledb.intake.binary import is_program
 from sampledb.intake.compression import Allowance, Share, is_compressed
+from sampledb.intake.files import BESIDE, open_readable
 from sampledb.intake.mcrit import reader
 from sampledb.intake.source import read_file
 from sampledb.limits import MAX_REPORT

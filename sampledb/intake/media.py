@@ -7,7 +7,7 @@ import msgspec
 
 from sampledb import limits
 from sampledb.errors import InvalidInputError
-from sampledb.files import open_regular
+from sampledb.intake.files import open_regular
 
 _CHUNK_BYTES: Final = 1024 * 1024
 # Of each track: its format, the names under which it is sold, and the code of its codec.

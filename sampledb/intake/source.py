@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from sampledb.errors import InvalidInputError
-from sampledb.files import open_readable
 from sampledb.intake import archive, compression
+from sampledb.intake.files import open_readable
 
 
 def read_source(source: object) -> bytes:

@@ -5,12 +5,14 @@ is green and the fall-through red; all other edges are blue. Every drawing has b
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias
+from itertools import zip_longest
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from sampledb.errors import InvalidInputError, shorten
 from sampledb.format.references import comment_instructions
+from sampledb.render.html import Line
 from sampledb.render.text import escape_unprintable
 
 # Bounds of a drawing: blocks of a function, instructions of a block, characters of an instruction and of its comment.
@@ -22,6 +24,9 @@ _SEMICOLON: Final = "  ; "
 MAX_LINE: Final = _MAX_CHARACTERS + len(_SEMICOLON) + _MAX_COMMENT
 
 Kind: TypeAlias = Literal["taken", "fallthrough", "always"]
+#: How a block differs from those of another function.
+Mark: TypeAlias = Literal["same", "changed", "only here"]
+_SIGNS: Final[dict[Mark, str]] = {"same": "=", "changed": "~", "only here": "+"}
 COLOURS: Final[dict[Kind, str]] = {"taken": "#1a7f37", "fallthrough": "#cf222e", "always": "#0550ae"}
 
 
@@ -40,6 +45,13 @@ class Instruction(msgspec.Struct, array_like=True, gc=False):
 Block: TypeAlias = tuple[int, list[Instruction]]
 
 
+class Called(NamedTuple):
+    """A function that others may call: its name, and where its page is."""
+
+    name: str
+    href: str
+
+
 class _Function(msgspec.Struct):
     """SMDA's function dict, as far as it is drawn."""
 
@@ -47,6 +59,7 @@ class _Function(msgspec.Struct):
     blockrefs: dict[str, list[int]] = {}
     apirefs: Any = None
     stringrefs: Any = None
+    outrefs: Any = None
 
 
 class Edge(msgspec.Struct, frozen=True):
@@ -63,20 +76,26 @@ class Graph(msgspec.Struct, frozen=True):
     Attributes:
         blocks: Addresses and instructions, in address order.
         edges: By source, without duplicates. Successors outside of the function are left out.
-        comments: The APIs and strings that instructions refer to, by address.
+        comments: The APIs and strings that instructions refer to, and the functions that they call, by address.
+        links: The pages of the functions that instructions call, by address.
+        marks: For each drawn block, how it differs from another function; empty where none is compared.
     """
 
     blocks: list[Block]
     edges: list[Edge]
     comments: dict[int, str]
+    links: dict[int, str]
+    marks: Sequence[Mark] = ()
 
     def list_drawn_edges(self) -> list[Edge]:
         """Return the edges between the first MAX_BLOCKS blocks."""
         return [edge for edge in self.edges if max(edge.source, edge.target) < MAX_BLOCKS]
 
 
-def read_graph(disassembly: object) -> Graph:
+def read_graph(disassembly: object, functions: Mapping[int, Called] | None = None) -> Graph:
     """Return the graph of SMDA's function dict.
+
+    Calls of the `functions`, which are given by the addresses of their entries, are commented and linked.
 
     Raises:
         InvalidInputError: It is something else.
@@ -89,7 +108,23 @@ def read_graph(disassembly: object) -> Graph:
         message = shorten(f"The disassembly is not SMDA's: {error}", 300)
         raise InvalidInputError(message, {"field": "disassembly", "rule": "SMDA's function dict"}) from error
     comments = comment_instructions({"apirefs": function.apirefs, "stringrefs": function.stringrefs})
-    return Graph(blocks, list(_find_edges(blocks, successors)), comments)
+    links = {}
+    for address, called in _find_calls(function.outrefs, functions or {}):
+        links[address] = called.href
+        comments[address] = f"{called.name}, {comments[address]}" if address in comments else called.name
+    return Graph(blocks, list(_find_edges(blocks, successors)), comments, links)
+
+
+def _find_calls(outrefs: object, functions: Mapping[int, Called]) -> Iterator[tuple[int, Called]]:
+    """Yield the first function that each instruction calls, if it is one of these."""
+    try:
+        targets = msgspec.convert(outrefs, dict[str, list[int]])
+        for address, found in targets.items():
+            called = next((functions[each] for each in found if each in functions), None)
+            if called:
+                yield int(address), called
+    except (ValueError, RecursionError):
+        return
 
 
 def _find_edges(blocks: Sequence[Block], successors: Mapping[int, Sequence[int]]) -> Iterator[Edge]:
@@ -105,9 +140,16 @@ def _find_edges(blocks: Sequence[Block], successors: Mapping[int, Sequence[int]]
                 yield Edge(source, position[target], kind)
 
 
-def format_blocks(graph: Graph) -> list[list[str]]:
+def format_blocks(graph: Graph) -> list[list[Line]]:
     """Return the lines of the first MAX_BLOCKS blocks, in ASCII, each of at most MAX_LINE characters."""
-    return [_format_block(block, graph.comments) for block in graph.blocks[:MAX_BLOCKS]]
+    return [
+        [Line(f"{_SIGNS[mark]} {mark}") for mark in graph.marks[number : number + 1]]
+        + [
+            Line(line, graph.links.get(each.address, "") if each else "")
+            for line, each in zip_longest(_format_block(block, graph.comments), block[1][:_MAX_INSTRUCTIONS])
+        ]
+        for number, block in enumerate(graph.blocks[:MAX_BLOCKS])
+    ]
 
 
 def _format_block(block: Block, comments: Mapping[int, str]) -> list[str]:
@@ -145,8 +187,8 @@ def write_dot(disassembly: object) -> str:
     return "\n".join(["digraph {", 'node [shape=box, fontname="monospace"];', *nodes, *arrows, *more, "}", ""])
 
 
-def _write_label(lines: Iterable[str]) -> str:
+def _write_label(lines: Iterable[Line]) -> str:
     """Return the lines of a box, aligned to the left, as they stand between quotes."""
     # Graphviz reads escapes, and entities as HTML has them, in every label.
-    quoted = (line.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;") for line in lines)
+    quoted = (line.text.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;") for line in lines)
     return "".join(rf"{line}\l" for line in quoted)

@@ -1,4 +1,4 @@
-"""HTML for notebooks: cards and tables, without scripts, styles or resources of their own.
+"""HTML for notebooks and pages: cards and tables, without scripts, styles or resources of their own.
 
 Names, tags and operands come from malware. Unprintable characters are shown as escapes, so that nothing hides or
 reverses the text around it; markup is escaped; and everything has a bound.
@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from html import escape
-from typing import Final
+from typing import Final, NamedTuple
 
 from sampledb.errors import shorten
 from sampledb.render.text import escape_unprintable
@@ -26,27 +26,55 @@ _LEFT: Final = ' style="text-align: left; vertical-align: top"'
 _TAG: Final = '<span style="border: 1px solid; border-radius: 4px; padding: 0 4px">{}</span>'
 
 
+class Link(NamedTuple):
+    """A value that leads somewhere.
+
+    Attributes:
+        value: Shown like any other value.
+        href: A URL that this package has made.
+    """
+
+    value: object
+    href: str
+
+
+class Line(NamedTuple):
+    """A line of code.
+
+    Attributes:
+        text: What it says.
+        href: Where it leads, `""` for nowhere.
+        anchor: The name by which others lead to it, `""` for none.
+    """
+
+    text: str
+    href: str = ""
+    anchor: str = ""
+
+
 def render_card(title: str, fields: Mapping[str, object]) -> str:
     """Return a table with a row for each field."""
     rows = (
-        f"<tr><th{_LEFT}>{render_text(name, _LONG)}</th><td{_LEFT}>{_render_value(name, value, _LONG)}</td></tr>"
+        f"<tr><th{_LEFT}>{render_text(name, _LONG)}</th><td{_LEFT}>{render_value(name, value, _LONG)}</td></tr>"
         for name, value in fields.items()
     )
     return f"<table><caption{_LEFT}>{render_text(title, _LONG)}</caption><tbody>{''.join(rows)}</tbody></table>"
 
 
-def render_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], count: int) -> str:
-    """Return a table of at most MAX_ROWS rows; `count` is how many there are."""
+def render_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], count: int, *, most: int = MAX_ROWS
+) -> str:
+    """Return a table of at most `most` rows; `count` is how many there are."""
     head = "".join(f"<th{_LEFT}>{render_text(column, _SHORT)}</th>" for column in columns)
-    body = "".join(f"<tr>{_render_cells(columns, row)}</tr>" for row, _ in zip(rows, range(MAX_ROWS), strict=False))
-    rest = f"<p>… and {count - MAX_ROWS:,} more</p>" if count > MAX_ROWS else ""
-    caption = f"<caption{_LEFT}>{render_text(title, _LONG)}</caption>"
+    body = "".join(f"<tr>{_render_cells(columns, row)}</tr>" for row, _ in zip(rows, range(most), strict=False))
+    rest = f"<p>… and {count - most:,} more</p>" if count > most else ""
+    caption = f"<caption{_LEFT}>{render_text(title, _LONG)}</caption>" if title else ""
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
 
 
 def _render_cells(columns: Sequence[str], row: Sequence[object]) -> str:
     return "".join(
-        f"<td{_LEFT}>{_render_value(column, value, _SHORT)}</td>" for column, value in zip(columns, row, strict=True)
+        f"<td{_LEFT}>{render_value(column, value, _SHORT)}</td>" for column, value in zip(columns, row, strict=True)
     )
 
 
@@ -55,11 +83,23 @@ def render_note(text: str) -> str:
     return f"<p>{render_text(text, _LONG)}</p>"
 
 
-def render_code(summary: str, lines: Sequence[str], *, unfolded: bool) -> str:
+def render_code(summary: str, lines: Iterable[Line], *, unfolded: bool) -> str:
     """Return lines of code below a summary that folds them away."""
     opened = " open" if unfolded else ""
-    code = "\n".join(render_text(line, _LONG) for line in lines)
+    code = "\n".join(map(_render_line, lines))
     return f"<details{opened}><summary>{render_text(summary, _LONG)}</summary><pre>{code}</pre></details>"
+
+
+def _render_line(line: Line) -> str:
+    anchor = f' id="{escape(line.anchor)}"' if line.anchor else ""
+    target = f' href="{escape(line.href)}"' if line.href else ""
+    text = render_text(line.text, _LONG)
+    return f"<a{anchor}{target}>{text}</a>" if anchor or target else text
+
+
+def render_link(href: str, html: str) -> str:
+    """Return HTML that leads to a URL which this package has made."""
+    return f'<a href="{escape(href)}">{html}</a>'
 
 
 def render_text(text: str, limit: int) -> str:
@@ -67,8 +107,10 @@ def render_text(text: str, limit: int) -> str:
     return escape(escape_unprintable(shorten(text, limit)))
 
 
-def _render_value(name: str, value: object, limit: int) -> str:
+def render_value(name: str, value: object, limit: int) -> str:
     """Return a field's value; `None` and empty values show nothing."""
+    if isinstance(value, Link):
+        return render_link(value.href, render_value(name, value.value, limit))
     if isinstance(value, int) and not isinstance(value, bool) and name in _HEX:
         return f"{value:#x}"
     if isinstance(value, list | tuple):

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
-from sampledb.render.graph import COLOURS, MAX_BLOCKS, MAX_LINE, Edge, Graph, format_blocks
-from sampledb.render.html import render_text
+from sampledb.render.graph import COLOURS, MAX_BLOCKS, MAX_LINE, Edge, Graph, Mark, format_blocks
+from sampledb.render.html import Line, render_link, render_text
 from sampledb.render.layout import Layout, Point, Size, place_boxes
 
 # The layout takes a third of a second for so many, wherever they go.
@@ -18,6 +18,11 @@ _PADDING: Final = 8.0
 _LOOP: Final = 16.0
 _ARROW: Final = 4.0
 _MARGIN: Final = 20.0
+# Of boxes.
+_FILL: Final = "#f6f8fa"
+_FILLS: Final[dict[Mark, str]] = {"same": "#dafbe1", "changed": "#fff8c5", "only here": "#ffebe9"}
+# Links in a picture have no colour unless it says so.
+_LINK: Final = "#0550ae"
 
 
 def draw_graph(graph: Graph) -> str:
@@ -30,9 +35,13 @@ def draw_graph(graph: Graph) -> str:
     if len(edges) > MAX_EDGES:
         return _draw_picture([], 0.0, 0.0, f"Not drawn: {len(graph.blocks):,} blocks, {len(graph.edges):,} edges.")
     texts = format_blocks(graph)
-    sizes = [(2 * _PADDING + _CHARACTER * max(map(len, lines)), 2 * _PADDING + _LINE * len(lines)) for lines in texts]
+    sizes = [
+        (2 * _PADDING + _CHARACTER * max(len(line.text) for line in lines), 2 * _PADDING + _LINE * len(lines))
+        for lines in texts
+    ]
     layout = place_boxes(sizes, [(edge.source, edge.target) for edge in edges])
-    boxes = [_draw_box(corner, size, lines) for corner, size, lines in zip(layout.boxes, sizes, texts, strict=True)]
+    fills = [_FILLS[mark] for mark in graph.marks] or [_FILL] * len(texts)
+    boxes = map(_draw_box, layout.boxes, sizes, texts, fills)
     rest = len(graph.blocks) - MAX_BLOCKS
     more = f"… {rest:,} more blocks" if rest > 0 else "" if texts else "No blocks."
     arrows = (_draw_edge(edge, layout, sizes) for edge in edges)
@@ -42,7 +51,7 @@ def draw_graph(graph: Graph) -> str:
 def _draw_picture(parts: Iterable[str], width: float, height: float, more: str) -> str:
     """Return the whole SVG, with `more` written below its parts. It is white, whatever the notebook's theme."""
     width = max(width, len(more) * _CHARACTER) + 2 * _MARGIN
-    words = _draw_text(0.0, height + _LINE, more) if more else ""
+    words = _draw_line(0.0, height + _LINE, Line(more)) if more else ""
     height += 2 * _MARGIN + (_LINE if more else 0.0)
     return (
         # The class is JupyterLab's: it would make a wide picture as narrow as the page, too small to read.
@@ -54,14 +63,17 @@ def _draw_picture(parts: Iterable[str], width: float, height: float, more: str) 
     )
 
 
-def _draw_box(corner: Point, size: Size, lines: Sequence[str]) -> str:
+def _draw_box(corner: Point, size: Size, lines: Sequence[Line], fill: str) -> str:
     (x, y), (width, height) = corner, size
-    frame = f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="#f6f8fa" stroke="black"/>'
-    return frame + "".join(_draw_text(x + _PADDING, y + 4 + _LINE * row, line) for row, line in enumerate(lines, 1))
+    frame = f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{fill}" stroke="black"/>'
+    return frame + "".join(_draw_line(x + _PADDING, y + 4 + _LINE * row, line) for row, line in enumerate(lines, 1))
 
 
-def _draw_text(x: float, y: float, text: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}">{render_text(text, MAX_LINE)}</text>'
+def _draw_line(x: float, y: float, line: Line) -> str:
+    text = render_text(line.text, MAX_LINE)
+    if not line.href:
+        return f'<text x="{x:.1f}" y="{y:.1f}">{text}</text>'
+    return render_link(line.href, f'<text x="{x:.1f}" y="{y:.1f}" fill="{_LINK}">{text}</text>')
 
 
 def _draw_edge(edge: Edge, layout: Layout, sizes: Sequence[Size]) -> str:

@@ -14,7 +14,7 @@ from sampledb.errors import (
     StorageError,
     shorten,
 )
-from sampledb.files import (
+from sampledb.intake.files import (
     BESIDE,
     Identity,
     create_empty,

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from sampledb.errors import StorageError
-from sampledb.files import Identity
+from sampledb.intake.files import Identity
 
 
 class Forkable(Protocol):

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sampledb import Function, FunctionId, InvalidInputError, MissingExtraError, SampleDB, SampleId
+from sampledb.render.comparison import mark_blocks
 from sampledb.render.graph import MAX_BLOCKS, read_graph, write_dot
 from sampledb.render.layout import place_boxes
 from sampledb.render.notebook import render_disassembly
@@ -133,6 +134,36 @@ def test_apis_and_strings_stand_beside_the_instructions_that_refer_to_them(strin
     assert r"0x1  nop  ; \"a < b\"\l" in shown.to_dot()
     assert max(right - left for left, _, right, _ in boxes(drawn)) < 800
     assert 'class="jp-mod-unconfined"' in drawn
+
+
+def test_two_functions_are_compared_block_by_block_whatever_their_addresses() -> None:
+    def code(base: int, *operands: str) -> dict[str, Any]:
+        texts = ["push rbp", *operands, f"call {base + 0x2000:#x}", f"lea rax, [rip + {base:#x}]"]
+        blocks = {
+            str(base + number): [instruction(base + number, "90", *text.split(" ", 1))]
+            for number, text in enumerate(texts)
+        }
+        return {"blocks": blocks, "blockrefs": {}}
+
+    def marks(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+        return list(mark_blocks(read_graph(one), read_graph(other)).marks)
+
+    one, same = code(0x401000, "xor eax, 0x5c"), code(0x7FFF0000, "xor eax, 0x5c")
+    changed, longer = code(0x401000, "xor eax, 0x36"), code(0x401000, "xor eax, 0x5c", "nop")
+    assert marks(one, same) == ["same"] * 4
+    assert marks(one, changed) == marks(changed, one) == ["same", "changed", "same", "same"]
+    assert marks(longer, one) == ["same", "same", "only here", "same", "same"]
+    assert marks(one, longer) == ["same"] * 4
+    shown = [Function(FunctionId(1), SampleId(1), 0, "", 4, 4, 0.0, None, each) for each in (longer, changed)]
+    drawn = shown[0].to_svg(compared_to=shown[1])
+    assert [drawn.count(f">{sign}<") for sign in ("= same", "~ changed", "+ only here")] == [3, 2, 0]
+    assert len(set(re.findall(r'fill="(#\w+)" stroke="black"', drawn))) == 2
+
+
+@given(hostile_functions, hostile_functions)
+def test_hostile_functions_can_be_compared(one: dict[str, Any], other: dict[str, Any]) -> None:
+    svg = draw_graph(mark_blocks(read_graph(one), read_graph(other)))
+    assert len(boxes(svg)) == len(one["blocks"])
 
 
 @given(strategies.functions())

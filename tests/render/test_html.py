@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import sampledb
 from sampledb import Function, FunctionId, RecordDict, RecordList, SampleDB, SampleId
-from sampledb.render.html import render_card, render_code, render_note, render_table, render_text
+from sampledb.render.html import Line, Link, render_card, render_code, render_note, render_table, render_text
 from tests import strategies
 from tests.strategies import U64
 
@@ -93,8 +93,18 @@ def test_a_table_has_no_tags_but_its_own(title: str, rows: list[list[Any]]) -> N
 
 @given(texts, st.lists(texts))
 def test_notes_and_code_have_no_tags_but_their_own(words: str, lines: list[str]) -> None:
-    page = Page(render_note(words) + render_code(words, lines, unfolded=True))
+    page = Page(render_note(words) + render_code(words, map(Line, lines), unfolded=True))
     assert page.tags == ["p", "details", "summary", "pre"]
+
+
+@given(texts, texts)
+def test_links_leave_neither_their_attribute_nor_their_element(words: str, href: str) -> None:
+    page = Page(
+        render_code("", [Line(words, href or "#", href)], unfolded=True) + render_card("", {words: Link(words, href)})
+    )
+    assert page.tags.count("a") == 2
+    assert set(page.tags) <= OURS | {"a"}
+    assert page.attributes <= {"style", "open", "href", "id"}
 
 
 @given(st.text())
@@ -140,7 +150,8 @@ def test_a_tag_is_a_word_of_its_own(path: Any) -> None:
 def test_a_table_shows_50_rows_and_counts_the_rest() -> None:
     shown = html_of(RecordList(a_function(number) for number in range(1, 1235)))
     assert Page(shown).tags.count("tr") == 51
-    assert "Function: 1,234" in shown
+    assert "<caption" in shown
+    assert ">1,234 functions<" in shown
     assert "… and 1,184 more" in shown
     assert "more" not in html_of(RecordList(map(a_function, range(50))))
     assert html_of(RecordDict()) == html_of(RecordList()) == "<p>No records.</p>"
@@ -187,10 +198,34 @@ def test_the_lists_are_dicts_and_lists(filled: SampleDB) -> None:
             assert not hasattr(records, "__dict__")
 
 
-def test_a_query_gives_plain_rows(filled: SampleDB) -> None:
+def test_a_query_gives_a_list_of_plain_dicts(filled: SampleDB) -> None:
     rows = filled.query("SELECT 1 AS one")
-    assert type(rows) is list
+    assert isinstance(rows, list)
+    assert rows == [{"one": 1}]
     assert type(rows[0]) is dict
+
+
+def test_the_store_rows_and_numbers_by_name_show_themselves_as_tables(filled: SampleDB) -> None:
+    rows, families, apis = filled.query("SELECT 1 AS one, '<b>' AS two"), filled.list_families(), filled.list_apis()
+    assert Page(html_of(rows)).words == ["1 row", "one", "two", "1", "<b>"]
+    assert {"family", "samples"} <= set(Page(html_of(families)).words)
+    assert {"api", "functions"} <= set(Page(html_of(apis)).words)
+    assert Page(html_of(filled.query("SELECT 1 WHERE FALSE"))).words == ["0 rows"]
+    for counts in (families, apis):
+        for twin in (pickle.loads(pickle.dumps(counts)), copy.copy(counts), copy.deepcopy(counts)):  # noqa: S301
+            assert twin == counts == dict(counts)
+            assert html_of(twin) == html_of(counts)
+    shown = html_of(filled)
+    assert f"{filled.path}: 3 samples, " in shown
+    assert Page(shown).tags.count("tr") == 4
+    filled.close()
+    assert html_of(filled) is None
+
+
+def test_people_read_the_name_before_the_64_digits_of_a_hash(filled: SampleDB) -> None:
+    words = Page(html_of(filled.list_samples())).words
+    assert words.index("3 samples") < words.index("name") < words.index("tags") < words.index("sha256")
+    assert "Sample 1" in Page(html_of(filled.get_sample(1))).words
 
 
 def test_pandas_and_polars_take_the_dicts(filled: SampleDB) -> None:

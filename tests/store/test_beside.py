@@ -12,7 +12,7 @@ import pytest
 
 import sampledb
 from sampledb import InvalidInputError, SampleDB, StorageError
-from sampledb.files import BESIDE, new_file
+from sampledb.intake.files import BESIDE, new_file
 from sampledb.store import sqlite
 from tests.store.programs import crash, list_folder, list_names, run
 

@@ -15,7 +15,7 @@ import pytest
 
 import sampledb
 from sampledb import InvalidInputError, SampleDB, StorageError
-from sampledb.files import BESIDE
+from sampledb.intake.files import BESIDE
 from sampledb.store import forks, sqlite
 from tests.store.programs import crash, list_folder, list_names, run
 

@@ -23,7 +23,7 @@ from types import FrameType
 import pytest
 
 import sampledb
-import sampledb.files
+import sampledb.intake.files
 from sampledb import BusyError, ClosedError, SampleDB, SampleDBError
 from sampledb.store import connection, file, forks, journal, loan, query, sqlite
 from tests.store.programs import list_folder, run
@@ -31,7 +31,7 @@ from tests.strategies import function, report
 
 ROOT = Path(__file__).parent.parent.parent
 WATCHED = {
-    *(module.__file__ for module in (connection, file, forks, journal, loan, query, sqlite, sampledb.files)),
+    *(module.__file__ for module in (connection, file, forks, journal, loan, query, sqlite, sampledb.intake.files)),
     *(contextlib.__file__, threading.__file__),
 }
 signals = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no such signals")

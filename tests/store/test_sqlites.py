@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import sampledb
-from sampledb import BusyError, files
+from sampledb import BusyError
+from sampledb.intake import files
 from sampledb.store import schema
 from sampledb.store.connection import Connections
 from sampledb.store.sqlite import Connection

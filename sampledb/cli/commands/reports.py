@@ -19,7 +19,7 @@ from sampledb.cli.program import command
 from sampledb.cli.progress import Progress
 from sampledb.cli.terminal import Answer
 from sampledb.cli.views import answer_written
-from sampledb.files import new_file
+from sampledb.intake.files import new_file
 
 _STDIN: Final = "-"
 # Seconds to wait until the number of reports is known.

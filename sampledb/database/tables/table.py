@@ -8,7 +8,7 @@ from sampledb import limits
 from sampledb.database.engine.paging import require_growth
 from sampledb.database.tables import pages
 from sampledb.errors import MissingExtraError, StorageError
-from sampledb.files import new_file
+from sampledb.intake.files import new_file
 from sampledb.store.connection import Connections
 
 if TYPE_CHECKING:

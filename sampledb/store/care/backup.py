@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sampledb.errors import StorageError
-from sampledb.files import new_file
+from sampledb.intake.files import new_file
 from sampledb.limits import MEMORY
 from sampledb.store.connection import Connections
 from sampledb.store.sqlite import Connection, sqlite3

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from sampledb.errors import BusyError, SampleDBError, StorageError
-from sampledb.files import has_foreign_wal, is_marked_wal, names_super_journal, require_regular_beside
+from sampledb.intake.files import has_foreign_wal, is_marked_wal, names_super_journal, require_regular_beside
 from sampledb.model import Problem
 from sampledb.store import file
 from sampledb.store.sqlite import sqlite3

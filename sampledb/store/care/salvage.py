@@ -24,8 +24,8 @@ from sampledb.errors import (
     SampleDBError,
     StorageError,
 )
-from sampledb.files import find_real_path, new_file
 from sampledb.format.report import join_report, parse_report
+from sampledb.intake.files import find_real_path, new_file
 from sampledb.intake.source import read_source
 from sampledb.model import Function, Problem, Sample
 from sampledb.store import file, forks, sqlite

@@ -2,7 +2,8 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import accumulate
+from functools import cached_property
+from itertools import accumulate, chain
 from typing import Any, Final, NamedTuple
 
 from sampledb import limits
@@ -23,6 +24,15 @@ WHERE function_id BETWEEN :first AND :last
       ELSE max(bytes_before, bytes_after) = 9223372036854775807 OR max(bytes_before, bytes_after) + 8192.0
            >= abs("offset" - :address + 18446744073709551616.0 * (("offset" < 0) - (:address < 0)))
       END"""
+
+# The nearest entry at or below an address of the same sign.
+_NEAREST: Final = """
+SELECT function_id, sample_id
+FROM functions
+WHERE sample_id = (SELECT sample_id FROM functions WHERE function_id = :first)
+  AND "offset" BETWEEN CASE WHEN :address < 0 THEN -9223372036854775808 ELSE 0 END AND :address
+ORDER BY "offset" DESC
+LIMIT 1"""
 
 _RANGES: Final = """
 SELECT function_id, sample_id, "offset", bytes_before, bytes_after
@@ -66,6 +76,37 @@ class _Finder:
 
     def __init__(self, connection: Connection, first: int, last: int) -> None:
         self._connection = connection
+        self._ids = first, last
+        self._ranges: dict[int, list[tuple[int, int]]] = {}
+
+    @cached_property
+    def _rows(self) -> "_Rows":
+        return _Rows(self._connection, *self._ids)
+
+    def find(self, address: int) -> int | None:
+        """Return the id of the function that contains an address, or `None`."""
+        # Nearly always the nearest one does, so that the rows of a large sample need not be read.
+        key = {"first": self._ids[0], "address": codec.signed(address)}
+        candidates = chain(
+            self._connection.execute(_NEAREST, key).fetchall(),
+            ((row.function_id, row.sample_id) for row in self._list_others(address)),
+        )
+        for function_id, sample_id in candidates:
+            if function_id not in self._ranges:
+                function = functions.get(self._connection, sample_id, function_id)
+                self._ranges[function_id] = [] if function is None else _list_ranges(function)
+            if _contains(self._ranges[function_id], address):
+                return int(function_id)
+        return None
+
+    def _list_others(self, address: int) -> Iterator[_Row]:
+        yield from self._rows.list_candidates(address)
+
+
+class _Rows:
+    """The rows of one sample, and how far the blocks of each function reach."""
+
+    def __init__(self, connection: Connection, first: int, last: int) -> None:
         self._rows = []
         for function_id, sample_id, stored, before, after in connection.execute(_RANGES, (first, last)):
             offset = codec.unsigned(stored)
@@ -77,19 +118,8 @@ class _Finder:
         # How far the functions up to each one reach: before that, nothing need be looked for.
         self._reach = list(accumulate((row.high for row in self._rows), max))
         self._with_blocks_before = [row for row in self._rows if row.low < row.offset]
-        self._ranges: dict[int, list[tuple[int, int]]] = {}
 
-    def find(self, address: int) -> int | None:
-        """Return the id of the function that contains an address, or `None`."""
-        for row in self._list_candidates(address):
-            if row.function_id not in self._ranges:
-                function = functions.get(self._connection, row.sample_id, row.function_id)
-                self._ranges[row.function_id] = [] if function is None else _list_ranges(function)
-            if _contains(self._ranges[row.function_id], address):
-                return row.function_id
-        return None
-
-    def _list_candidates(self, address: int) -> Iterator[_Row]:
+    def list_candidates(self, address: int) -> Iterator[_Row]:
         """Yield functions around an address: with the nearest entry below it first, then with the nearest above."""
         place = bisect_right(self._offsets, address) - 1
         while place >= 0 and self._reach[place] > address:

@@ -5,7 +5,7 @@ a page of it needs no sorting, and no index but the primary key.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -103,6 +103,23 @@ def select_ids(connection: Connection, ids: Iterable[int]) -> list[Function]:
         (values.to_json(list(ids)),),
     )
     return labels.add_labels(connection, _make_functions(rows))
+
+
+def read_frame(
+    frame: bytes, rows: Iterable[Mapping[str, Any] | sqlite3.Row], first_function_id: int | None, checksum: int | None
+) -> list[Function]:
+    """Return the functions of consecutive rows with their disassembly, from the frame that holds them."""
+    try:
+        functions = _make_functions([[row[field] for field in _FIELDS] for row in rows])
+    except (LookupError, TypeError) as error:
+        rule = f"rows of the table functions, by the names of its columns ({', '.join(_FIELDS)})"
+        raise InvalidInputError.of("rows", rule, error) from error
+    if not isinstance(frame, bytes):
+        raise InvalidInputError.of("frame", "bytes, as in disassembly.frame", frame)
+    if not functions:
+        return []
+    first = functions[0].function_id if first_function_id is None else first_function_id
+    return _decode(first, codec.checksum(frame) if checksum is None else checksum, frame, functions)
 
 
 def select_by_pic_hash(connection: Connection, pic_hash: int, least: int = 0) -> list[Function]:

@@ -1,0 +1,1 @@
+"""A plugin of Datasette and of sqlite-utils, which they import and nothing else does; it opens no file."""

@@ -1,0 +1,1 @@
+"""A browser that looks at what people look at."""

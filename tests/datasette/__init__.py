@@ -1,0 +1,1 @@
+"""Tests of the plugin of Datasette and sqlite-utils."""
