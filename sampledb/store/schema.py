@@ -137,7 +137,7 @@ _APIS: Final = """
 CREATE TABLE apis (
     -- The APIs that functions refer to, each once.
     api_id INTEGER PRIMARY KEY,
-    hash   INTEGER NOT NULL,  -- the first 4 bytes of the name's BLAKE2b: an index of names would hold them twice
+    hash   INTEGER NOT NULL,  -- BLAKE2b of 4 bytes, big-endian, signed: an index of names would hold them twice
     api    TEXT    NOT NULL   -- as SMDA names it, its library before a '!': 'kernel32.dll!CreateFileA'
 ) STRICT"""
 
