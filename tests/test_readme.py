@@ -19,7 +19,8 @@ from tests.map import insert_map
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "sampledb"
-FOLDERS = [ROOT, *(ROOT / name for name in ("benchmarks", "sampledb", "sampledb/cli", "tests", "tests/torture"))]
+NAMES = ("benchmarks", "sampledb", "sampledb/cli", "sampledb/format", "tests", "tests/torture")
+FOLDERS = [ROOT, *(ROOT / name for name in NAMES)]
 READMES = {
     str(folder.relative_to(ROOT) / "README.md"): (folder / "README.md").read_text("utf-8")
     for folder in FOLDERS

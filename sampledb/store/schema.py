@@ -9,7 +9,8 @@ History of `user_version`:
     full-text search; views.
 
 Formats 1 to 4 were written before the first release and cannot be read. Never change a released format: raise
-FORMAT_VERSION, change the statements, and add to UPGRADES the step that makes the same of an older file.
+FORMAT_VERSION, change the statements, and add to UPGRADES the step that makes the same of an older file. The README of
+`format` specifies the whole file.
 """
 
 from typing import TYPE_CHECKING, Final
