@@ -74,7 +74,8 @@ def test_the_specification_is_enough_to_read_any_report(
     path = tmp_path_factory.mktemp("any") / "any.sampledb"
     reports.append(strategies.report(*functions))
     with sampledb.open(path) as db:
-        assert [outcome.status for outcome in db.add_samples(reports)] == ["added"] * len(reports)
+        for each in reports:
+            db.add_sample(each)
     assert read_reports(path) == {each["sha256"]: each for each in reports}
 
 
