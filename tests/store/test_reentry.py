@@ -458,9 +458,9 @@ for _ in range(int(sys.argv[2])):
 ended.set()
 print(set(codes))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program, path, str(times)], capture_output=True, text=True, timeout=600, check=False
-    )
+    # Python 3.12 warns of what is tried here, a fork beside threads.
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, str(path), str(times)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "{1}\n", "")
 
 
