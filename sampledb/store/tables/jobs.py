@@ -122,6 +122,31 @@ def get_binary(connection: Connection, sha256: str) -> bytes | None:
     return None if row is None else verify(*row)
 
 
+def read_kept(connection: Connection, sha256: str) -> bytes | None:
+    """Return the blob of a kept binary, which was checked, or `None`."""
+    row = connection.execute(
+        "SELECT sha256, checksum, binary FROM binaries WHERE sha256 = ? AND is_kept", (sha256,)
+    ).fetchone()
+    if row is None:
+        return None
+    verify(*row)
+    return bytes(row[2])
+
+
+def has_kept(connection: Connection, sha256: str) -> bool:
+    """Return whether the binary of a SHA-256 is kept."""
+    return connection.execute("SELECT 1 FROM binaries WHERE sha256 = ? AND is_kept", (sha256,)).fetchone() is not None
+
+
+def keep(connection: Connection, sha256: str, blob: bytes) -> None:
+    """Keep a binary, stored as `blob`; one that waits to be disassembled is kept too."""
+    connection.execute(
+        """INSERT INTO binaries (sha256, is_kept, checksum, binary) VALUES (?, 1, ?, ?)
+        ON CONFLICT (sha256) DO UPDATE SET is_kept = 1""",
+        (sha256, codec.checksum(blob), blob),
+    )
+
+
 def drop_incomplete(connection: Connection) -> list[str]:
     """Delete unfinished jobs without a binary, and binaries without a job; return the ids of these jobs."""
     gone = connection.execute(

@@ -34,7 +34,7 @@ _LIST: Final = """
 SELECT listed.*, function_id
 FROM ({rows}) AS listed LEFT JOIN functions USING (sample_id, "offset")
 WHERE (:sample IS NULL OR listed.sample_id = :sample) AND (:offset IS NULL OR listed."offset" = :offset)
-ORDER BY listed.sample_id, listed."offset" < 0, listed."offset", updated_at, is_current"""
+ORDER BY listed.sample_id, listed."offset" < 0, listed."offset", is_current, updated_at"""
 _KEEP: Final = f"""
 INSERT INTO label_history ({_COLUMNS})
 SELECT {_COLUMNS} FROM labels WHERE sample_id = :sample AND "offset" = :offset"""  # noqa: S608
@@ -140,6 +140,15 @@ def put(
     label_id = connection.execute(f"INSERT INTO {table} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", row).lastrowid  # noqa: S608
     if any(text):
         trigrams.add_label(connection, label_id or 0)
+
+
+def add_former(connection: Connection, sample_id: int, label: Label) -> None:
+    """Add to the history what somebody said elsewhere."""
+    row = (sample_id, codec.signed(label.offset), label.name, label.comment, label.username)
+    connection.execute(
+        f"INSERT INTO label_history ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
+        (*row, values.format_time(label.updated_at)),
+    )
 
 
 def remove_from_search(connection: Connection, sample_id: int) -> None:
