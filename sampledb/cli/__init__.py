@@ -2,11 +2,11 @@
 
 import click
 
-from sampledb.cli.commands import file, functions, jobs, reports, samples, search
+from sampledb.cli.commands import file, functions, jobs, reports, samples, search, sharing
 from sampledb.cli.program import Program
 
 _SECTIONS = {
-    "Add": [reports.add, samples.add_media, jobs.analyze],
+    "Add": [reports.add, samples.add_media, jobs.analyze, sharing.merge],
     "Disassemble": [jobs.submit, jobs.run, jobs.jobs],
     "Show": [
         samples.list_,
@@ -16,6 +16,7 @@ _SECTIONS = {
         samples.families,
         search.search,
         reports.report,
+        sharing.export,
         search.query,
     ],
     "Change": [samples.update, samples.tag, samples.delete],

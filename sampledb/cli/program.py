@@ -37,7 +37,12 @@ START: Final = click.option("--start", type=click.IntRange(min=0), default=0, he
 LIMIT: Final = click.option("--limit", type=click.IntRange(min=0), default=0, help="Largest number; 0 means all.")
 
 # What to run after an error of which the library cannot know the command.
-_LISTS: Final = {"sample": "list FILE", "function": "functions FILE SAMPLE", "job": "jobs FILE"}
+_LISTS: Final = {
+    "sample": "list FILE",
+    "function": "functions FILE SAMPLE",
+    "job": "jobs FILE",
+    "family": "families FILE",
+}
 # Fewer digits are an id only, as no hash can be given by so few.
 _SHORTEST_PREFIX: Final = 8
 _LONGEST_PREFIX: Final = 63

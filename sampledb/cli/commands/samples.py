@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import click
 
-from sampledb import RecordList, Sample, SampleDB
-from sampledb.cli.program import LIMIT, SAMPLE, START, command, get_sample
+from sampledb import Family, RecordList, Sample, SampleDB
+from sampledb.cli.program import LIMIT, SAMPLE, START, Access, command, get_sample
 from sampledb.cli.progress import Progress
 from sampledb.cli.table import Column, format_card, format_table
 from sampledb.cli.terminal import Answer, Screen
@@ -26,7 +26,10 @@ _SAMPLES: Final = (
     Column("size", is_number=True),
     Column("sha256", "dim", gives_way=True),
 )
-_FAMILIES: Final = (Column("samples", is_number=True), Column("family", "green", gives_way=True))
+_FAMILIES: Final = (
+    *(Column(name, is_number=True) for name in ("samples", "libraries", "functions")),
+    Column("family", "green", gives_way=True),
+)
 # The numbers of a track, as MediaInfo names them.
 _TRACK_UNITS: Final = {
     "Duration": " s",
@@ -150,15 +153,35 @@ def _format_track(track: Mapping[str, Any]) -> str:
     return ", ".join(str(part) for part in parts if part)
 
 
-@command("families corpus.sampledb")
-def families(db: SampleDB) -> Answer:
-    """List families with their number of samples."""
-    found = db.list_families()
-    return Answer(lambda: found, partial(_format_families, families=found))
+def _access_families(arguments: dict[str, Any]) -> Access:
+    return "read" if all(value is None for value in arguments.values()) else "write"
 
 
-def _format_families(screen: Screen, families: Mapping[str, int]) -> list[str]:
-    return format_table(screen, _FAMILIES, ((f"{count}", family) for family, count in families.items()))
+@command(
+    "families corpus.sampledb",
+    "families corpus.sampledb --rename emotet win.emotet",
+    "families corpus.sampledb --library zlib",
+    access=_access_families,
+)
+@click.option("--rename", nargs=2, metavar="OLD NEW", help="Give all samples of a family another one first.")
+@click.option("--library", metavar="NAME", help="Mark all samples of this family as libraries first.")
+@click.option("--no-library", metavar="NAME", help="Mark all samples of this family as no libraries first.")
+def families(db: SampleDB, rename: tuple[str, str] | None, library: str | None, no_library: str | None) -> Answer:
+    """List families with their samples, libraries and functions."""
+    if rename:
+        db.update_family(rename[0], new_name=rename[1])
+    for name, is_library in ((library, True), (no_library, False)):
+        if name is not None:
+            db.update_family(name, is_library=is_library)
+    found = db.describe_families()
+    return Answer(found.to_dicts, partial(_format_families, families=found))
+
+
+def _format_families(screen: Screen, families: Sequence[Family]) -> list[str]:
+    rows = (
+        (f"{each.num_samples:,}", f"{each.num_libraries:,}", f"{each.num_functions:,}", each.name) for each in families
+    )
+    return format_table(screen, _FAMILIES, rows)
 
 
 @command(
