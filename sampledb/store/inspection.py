@@ -18,7 +18,7 @@ _INDEX_OF_COLUMNS: Final = re.compile(
 # What an addition can be, in the order of removal: triggers write to tables, and indexes go with them.
 _REMOVABLE: Final = ("trigger", "index", "table")
 # SQLite and FTS5 read tables by these names.
-_RESERVED: Final = re.compile(r"sqlite_|(?:sample|function|string)_search", re.IGNORECASE)
+_RESERVED: Final = re.compile(r"sqlite_|(?:sample|function|string|label)_search", re.IGNORECASE)
 
 
 class Addition(NamedTuple):
