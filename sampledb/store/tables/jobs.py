@@ -47,6 +47,8 @@ WHERE job_number = (
 )
 RETURNING {", ".join(_REQUEST)}"""  # noqa: S608
 
+_KEPT: Final = "SELECT sha256, checksum, binary FROM binaries WHERE sha256 = ? AND is_kept"
+
 
 class Claim(NamedTuple):
     """A job that a runner holds, with everything needed to run it."""
@@ -116,17 +118,13 @@ def count_unfinished(connection: Connection) -> int:
 
 def get_binary(connection: Connection, sha256: str) -> bytes | None:
     """Return a kept binary, or `None`."""
-    row = connection.execute(
-        "SELECT sha256, checksum, binary FROM binaries WHERE sha256 = ? AND is_kept", (sha256,)
-    ).fetchone()
+    row = connection.execute(_KEPT, (sha256,)).fetchone()
     return None if row is None else verify(*row)
 
 
 def read_kept(connection: Connection, sha256: str) -> bytes | None:
     """Return the blob of a kept binary, which was checked, or `None`."""
-    row = connection.execute(
-        "SELECT sha256, checksum, binary FROM binaries WHERE sha256 = ? AND is_kept", (sha256,)
-    ).fetchone()
+    row = connection.execute(_KEPT, (sha256,)).fetchone()
     if row is None:
         return None
     verify(*row)
