@@ -19,6 +19,8 @@ from sampledb.errors import (
 )
 from sampledb.intake.finder import FoundReport, find_reports, read_stream
 from sampledb.model import (
+    Difference,
+    Family,
     Function,
     FunctionHit,
     FunctionId,
@@ -42,6 +44,8 @@ __all__ = [
     "ClosedError",
     "ConflictError",
     "CorruptFileError",
+    "Difference",
+    "Family",
     "FoundReport",
     "Function",
     "FunctionHit",

@@ -2,11 +2,24 @@
 
 import click
 
-from sampledb.cli.commands import changes, code, file, functions, jobs, labels, pages, reports, samples, search, tables
+from sampledb.cli.commands import (
+    changes,
+    code,
+    file,
+    functions,
+    jobs,
+    labels,
+    pages,
+    reports,
+    samples,
+    search,
+    sharing,
+    tables,
+)
 from sampledb.cli.program import Program
 
 _SECTIONS = {
-    "Add": [reports.add, samples.add_media, jobs.analyze],
+    "Add": [reports.add, samples.add_media, jobs.analyze, sharing.merge],
     "Disassemble": [jobs.submit, jobs.run, jobs.jobs],
     "Show": [
         samples.list_,
@@ -17,7 +30,7 @@ _SECTIONS = {
         labels.labels,
         pages.page,
         reports.report,
-        reports.export,
+        sharing.export,
     ],
     "Ask": [
         search.search,

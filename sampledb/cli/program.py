@@ -36,7 +36,12 @@ _ABOUT_SAMPLE: Final = (
 _ABOUT_FUNCTION: Final = "FUNCTION is an id, an address in it such as 0x401000, or a name."
 
 # What to run after an error of which the library cannot know the command.
-_LISTS: Final = {"sample": "list FILE", "function": "functions FILE SAMPLE", "job": "jobs FILE"}
+_LISTS: Final = {
+    "sample": "list FILE",
+    "function": "functions FILE SAMPLE",
+    "job": "jobs FILE",
+    "family": "families FILE",
+}
 
 
 class Program(click.Group):

@@ -82,6 +82,11 @@ class Progress:
         else:
             terminal.print_lines([line])
 
+    def remark(self, line: str) -> None:
+        """Print a line about the last input, above the bar if there is one."""
+        if not self._quiet and not self._as_json:
+            self._print(escape_unprintable(line))
+
     def tell(self, text: str, word: str = "Error:") -> None:
         """Print a sentence to stderr, above the bar if there is one."""
         line = terminal.label(text, word)

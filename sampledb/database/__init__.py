@@ -3,7 +3,6 @@
 import os
 
 from sampledb import limits
-from sampledb.database.export import Export
 from sampledb.database.file import File
 from sampledb.database.find import Find
 from sampledb.database.functions import Functions, read_frame
@@ -12,6 +11,7 @@ from sampledb.database.labels import Labels
 from sampledb.database.samples import Samples
 from sampledb.database.search import Search
 from sampledb.database.tables import Tables
+from sampledb.database.transfer.calls import Transfer
 from sampledb.model import Problem
 
 __all__ = ["SampleDB", "open", "read_frame", "salvage"]
@@ -53,7 +53,7 @@ def salvage(damaged: str | os.PathLike[str], path: str | os.PathLike[str]) -> li
     return salvage_file(limits.path(damaged), limits.path(path))
 
 
-class SampleDB(Samples, Functions, Labels, Search, Find, Tables, Jobs, Export, File):
+class SampleDB(Samples, Transfer, Functions, Labels, Search, Find, Tables, Jobs, File):
     """A store of samples and their functions in one SQLite file.
 
     A handle can be shared by threads, survives `fork`, and pickles to its path. Every call that writes is one

@@ -1,7 +1,7 @@
 """Public calls for samples: add, list, get, change, delete."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
@@ -13,7 +13,7 @@ from sampledb.errors import ConflictError, CorruptFileError, InvalidInputError, 
 from sampledb.format.report import join_report, parse_report
 from sampledb.intake import media
 from sampledb.intake.source import read_source
-from sampledb.model import Counts, Outcome, Progress, RecordDict, Sample
+from sampledb.model import Counts, Family, RecordDict, RecordList, Sample
 from sampledb.store.tables import functions, jobs, references, samples
 from sampledb.store.tables.reports import add_report, get_header
 
@@ -78,41 +78,6 @@ class Samples(Handle):
                 connection, report, overrides, username=username, exist_ok=exist_ok, replace=replace
             )
             return samples.get(connection, sample_id)
-
-    def add_samples(
-        self, reports: Iterable[object], *, exist_ok: bool = True, progress: Progress | None = None
-    ) -> Iterator[Outcome]:
-        """Store many reports and yield an outcome for each, in order, once it is on disk.
-
-        Reads a few reports ahead, in bounded memory, and after half a second parses them on all cores. Reports whose
-        SHA-256 has an analysis are skipped unread, unless they bring labels. A report that fails does not stop the
-        others, nor does a busy file; a full or failing disk does. While the iterable waits for its next report, up to
-        two reports a core wait with it.
-
-        Args:
-            reports: Anything that `add_sample` takes, or paths of MCRIT's `.mcrit` files, each sample of which is a
-                report with its labels; `find_reports` finds them in folders and archives.
-            exist_ok: Report a SHA-256 that has an analysis as `existed`, not as `failed`. Labels that such a report
-                brings are added to the history of those that its functions have, which stay.
-            progress: Called after each report with the number done, the number in all (`None` if unknown) and the
-                outcome.
-        """
-        # Threads and processes, which nothing else here needs.
-        from sampledb.database.engine.bulk import BulkAdd, is_export  # noqa: PLC0415
-
-        exist_ok = limits.flag("exist_ok", exist_ok)
-        self._connections.require_writable()
-        if isinstance(reports, str | bytes | Mapping) or not isinstance(reports, Iterable):
-            raise InvalidInputError.of("reports", "an iterable of reports", reports)
-        total = len(reports) if isinstance(reports, Sized) and not any(map(is_export, reports)) else None
-
-        def outcomes() -> Iterator[Outcome]:
-            for outcome in BulkAdd(self._connections, exist_ok=exist_ok).run(reports):
-                if progress is not None:
-                    progress(outcome.index + 1, total, outcome)
-                yield outcome
-
-        return outcomes()
 
     def add_media(
         self,
@@ -341,6 +306,36 @@ class Samples(Handle):
         """Return the number of samples in each family, by name; samples without a family are under `""`."""
         with self._connections.reading() as connection:
             return Counts(samples.count_families(connection), ("family", "samples"))
+
+    def describe_families(self) -> RecordList[Family]:
+        """Return each family by name, with the numbers of its samples, libraries and functions.
+
+        Samples without a family are under `""`.
+        """
+        with self._connections.reading() as connection:
+            return RecordList(samples.describe_families(connection))
+
+    def update_family(self, name: str, *, new_name: str | None = None, is_library: bool | None = None) -> int:
+        """Change all samples of a family, and return how many there are.
+
+        Args:
+            name: The family; `""` are the samples without one.
+            new_name: Its name from now on. If there is such a family, they become one.
+            is_library: Whether its samples are libraries.
+
+        Raises:
+            InvalidInputError: A value breaks a rule, or there is nothing to change.
+            NotFoundError: There is no such family.
+        """
+        name = limits.family("name", name)
+        changes = limits.fields({"family": new_name, "is_library": is_library}, absent=None)
+        if not changes:
+            raise InvalidInputError.of("new_name", "given, or is_library", new_name)
+        with self._connections.writing() as connection:
+            changed = samples.update_family(connection, name, changes)
+            if not changed:
+                raise NotFoundError.of("family", name)
+        return changed
 
 
 def _filters(**values: object) -> dict[str, Any]:

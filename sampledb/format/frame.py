@@ -132,13 +132,29 @@ class Frame(Head, array_like=True, forbid_unknown_fields=True, gc=False):
     texts: Annotated[list[tuple[bytes, bytes]], msgspec.Meta(max_length=FUNCTIONS)] = []
 
 
+class Outline(msgspec.Struct, array_like=True, gc=False):
+    """The columns of a frame that say how many functions, blocks and instructions it has; the others are skipped."""
+
+    rows_checksum: int
+    odd: _Odd
+    absent: msgspec.Raw
+    lines: msgspec.Raw
+    num_blocks: _OfEach
+    entries: msgspec.Raw
+    num_components: msgspec.Raw
+    num_inrefs: msgspec.Raw
+    num_outrefs: msgspec.Raw
+    num_apirefs: msgspec.Raw
+    num_instructions: list[_Count]
+
+
 # Columns: characteristics, confidence, tfidf, nesting depth, is_exported.
 Measures = tuple[list[str | None], list[float | None], list[float | None], list[int], list[bool]]
 
 _unparse = msgspec.msgpack.Encoder().encode
 
 
-def checksum_rows(rows: Iterable[Row]) -> int:
+def checksum_rows(rows: Iterable[tuple[int, str, float, int | None]]) -> int:
     """Return the xxh3 hash of the rows from which a frame's regular functions take values."""
     return xxhash.xxh3_64_intdigest(_unparse(list(rows)))
 

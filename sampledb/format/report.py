@@ -19,7 +19,7 @@ from sampledb import limits
 from sampledb.errors import CorruptFileError, InvalidInputError
 from sampledb.format import codec, strictjson
 from sampledb.format.references import References
-from sampledb.format.xcfg import FunctionRow, parse_functions
+from sampledb.format.xcfg import FunctionRow, Functions, parse_functions
 
 # In a header; SMDA writes some hundred.
 MAX_VALUES: Final = 1 << 24
@@ -179,13 +179,35 @@ def parse_report(content: bytes, overrides: dict[str, Any] | None = None) -> Rep
         InvalidInputError: The report is no JSON or breaks a rule; the error names the JSON path.
     """
     data = strictjson.compact(content)
-    members, functions = _split_in_one_pass(data) or _split(data)
+    members, xcfg = _split_in_one_pass(data) or _split(data)
     header = _unparse(members)
     _refuse_excess(members, header)
     strictjson.refuse_duplicates(header, "$")
-    rows, frames, references = parse_functions(functions)
-    fields = _check_header(strictjson.parse_at("$", _parse_header, header), overrides or {}, rows)
-    blob = codec.encode(codec.JSON, header)
+    functions = parse_functions(xcfg)
+    return _make_report(header, codec.encode(codec.JSON, header), functions, overrides or {})
+
+
+def restore_report(header: bytes, blob: bytes, functions: Functions, overrides: dict[str, Any]) -> Report:
+    """Return the report of which another store holds the header, whose blob is kept as it is, and the functions.
+
+    The header is checked as `parse_report` does, so that all columns made of it say what it says.
+
+    Raises:
+        InvalidInputError: It breaks a rule, or `parse_report` would not have written it so.
+    """
+    members = strictjson.parse_members(header, "$")
+    if "xcfg" in members or _unparse(members) != header:
+        raise InvalidInputError.in_report("$", "is not as this package stores it")
+    _refuse_excess(members, header)
+    # A key that stands twice does no harm in what is not written again; nesting does, to SQLite's JSON functions.
+    if not limits.is_shallow(header):
+        strictjson.refuse_duplicates(header, "$")
+    return _make_report(header, blob, functions, overrides)
+
+
+def _make_report(header: bytes, blob: bytes, functions: Functions, overrides: dict[str, Any]) -> Report:
+    rows, frames, references = functions
+    fields = _check_header(strictjson.parse_at("$", _parse_header, header), overrides, rows)
     return Report(**fields, header=blob, functions=rows, frames=frames, references=references)
 
 

@@ -4,16 +4,17 @@ import json
 import re
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
 from sampledb import limits
 from sampledb.errors import InvalidInputError
-from sampledb.format import codec, encoder, smda, strictjson
-from sampledb.format.frame import pause_garbage_collection
+from sampledb.format import codec, decoder, encoder, smda, strictjson
+from sampledb.format.frame import FrameError, Outline, checksum_rows, pause_garbage_collection
 from sampledb.format.references import References
 
 # As JSON; columns of it are shorter, and kept whole it leaves room for the rest of its frame.
@@ -22,9 +23,13 @@ MAX_FUNCTION_BYTES: Final = codec.MAX_BYTES[codec.FRAME] - 1024
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,19}")
 _address_of = itemgetter(0)
 _parse_function = msgspec.json.Decoder(smda.LooseFunction).decode
+_parse_outline = msgspec.msgpack.Decoder(Outline).decode
 _convert_function = partial(msgspec.convert, type=smda.LooseFunction)
 _convert_blocks = partial(msgspec.convert, type=dict[str, list[smda.LooseInstruction]])
 _convert_block = partial(msgspec.convert, type=list[smda.LooseInstruction])
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class FunctionRow(msgspec.Struct, frozen=True, array_like=True):
@@ -32,12 +37,12 @@ class FunctionRow(msgspec.Struct, frozen=True, array_like=True):
 
     offset: int
     name: str
-    num_blocks: int
-    num_instructions: int
+    num_blocks: _Count
+    num_instructions: _Count
     binweight: float
     pic_hash: int | None
-    bytes_before: int
-    bytes_after: int
+    bytes_before: _Count
+    bytes_after: _Count
 
 
 class Functions(NamedTuple):
@@ -79,6 +84,34 @@ def derive_row(offset: int, function: dict[str, Any]) -> FunctionRow:
         InvalidInputError: It would not have been stored.
     """
     return _check_function(offset, strictjson.parse_at("$", _convert_function, function), "$")
+
+
+def check_frame(content: bytes, rows: Sequence[FunctionRow]) -> int:
+    """Check a stored frame against the rows of its first function and those behind it; return how many it holds.
+
+    Most of its columns are skipped, so that it takes a fraction of decoding. Whether they fit together, each read of
+    the frame checks; not compared are the distances to the ends of the blocks.
+
+    Raises:
+        ValueError: It is no frame, a row says something else, or a function that is kept whole breaks a rule.
+        LookupError: It numbers a function that it does not have.
+    """
+    frame = _parse_outline(content)
+    count = len(frame.num_blocks) + len(frame.odd)
+    own = rows[:count]
+    regular = [row for position, row in enumerate(own) if position not in frame.odd]
+    if len(own) < count or len(regular) != len(frame.num_blocks) or not count:
+        raise FrameError("the frame holds more functions than there are, or none")
+    if checksum_rows([(row.offset, row.name, row.binweight, row.pic_hash) for row in regular]) != frame.rows_checksum:
+        raise FrameError("a name, offset, binweight or pic_hash is not that of the frame")
+    sizes = iter(frame.num_instructions)
+    found = [(blocks, sum(islice(sizes, blocks))) for blocks in frame.num_blocks]
+    if found != [(row.num_blocks, row.num_instructions) for row in regular]:
+        raise FrameError("a number of blocks or instructions is not that of the frame")
+    for position, text in frame.odd.items():
+        if derive_row(own[position].offset, decoder.parse_odd(text)) != own[position]:
+            raise FrameError("a row is not that of its function")
+    return count
 
 
 def _parse_frame(

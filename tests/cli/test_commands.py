@@ -25,7 +25,7 @@ READS: dict[str, tuple[list[object], Callable[[SampleDB], Any]]] = {
         lambda db: dicts(db.list_functions(1, start=2, limit=3).values()),
     ),
     "a function": (["function", 1, 5], lambda db: db.get_function(1, 5).to_dict()),
-    "families": (["families"], lambda db: db.list_families()),
+    "families": (["families"], lambda db: db.describe_families().to_dicts()),
     "a report": (["report", 1], lambda db: db.get_report(1)),
     "a query": (
         ["query", "SELECT name FROM samples LIMIT ?", 2],

@@ -31,6 +31,7 @@ BYSTANDER: Final = "bystander"
 _ROOT: Final = Path(__file__).parent.parent.parent
 _COPY: Final = "copy.sampledb"
 _EXPORT: Final = "copy.mcrit"
+_TEXT: Final = "annotations.jsonl"
 _READY: Final = b"\n"
 #: What is added to every file, and searched for.
 ADDED: Final = report(function(0x5000, function_name="added_function"), seed="added")
@@ -222,6 +223,22 @@ def _each_function(db: SampleDB, sample_id: int) -> None:
             db.get_function(sample_id, function_id)
 
 
+def _export(db: SampleDB) -> None:
+    Path(_TEXT).unlink(missing_ok=True)
+    try:
+        db.export_annotations(_TEXT)
+    finally:
+        Path(_TEXT).unlink(missing_ok=True)
+
+
+def _merge(db: SampleDB) -> None:
+    """Merge some of it into a store, which must be whole after that."""
+    with sampledb.open(":memory:") as other:
+        list(islice(other.merge(db), 100))
+        problems = other.check()
+        assert problems == [], problems
+
+
 READS: Final[dict[str, Call]] = {
     "list_samples": lambda db: db.list_samples(),
     "iter_samples": lambda db: list(islice(db.iter_samples(tag="reviewed"), 1000)),
@@ -249,6 +266,8 @@ READS: Final[dict[str, Call]] = {
     "list_jobs": lambda db: db.list_jobs(),
     "stats": lambda db: db.stats(),
     "query": lambda db: db.query("SELECT * FROM function_list JOIN sample_list USING (sample_id) LIMIT 100"),
+    "export_annotations": _export,
+    "merge": _merge,
     "check": lambda db: db.check(),
     "check deep": lambda db: db.check(deep=True),
     "export_mcrit": lambda db: db.export_mcrit(_EXPORT),

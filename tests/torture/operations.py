@@ -137,6 +137,19 @@ def _label(db: SampleDB) -> Iterator[object]:
     yield db.delete_label(2, 0)
 
 
+def _merge(db: SampleDB) -> Iterator[object]:
+    with sampledb.open(":memory:") as other:
+        other.add_sample(_report("theirs", 3), family="win.theirs")
+        other.label_function(1, 64, name="said there")
+        other.add_sample(_report("clip", 2, sha256="a" * 64))
+        other.add_sample(_report("second", 3))
+        other.update_sample(3, tags=["merged"], notes="of theirs")
+        for outcome in db.merge(other):
+            if outcome.error:
+                raise outcome.error
+        yield None
+
+
 def _delete(db: SampleDB) -> Iterator[object]:
     yield db.delete_sample(2)
 
@@ -197,6 +210,7 @@ OPERATIONS = {
     "update": Operation(_update, store),
     "tag": Operation(_tag, store),
     "label": Operation(_label, store),
+    "merge": Operation(_merge, store),
     "delete": Operation(_delete, store),
     "add media": Operation(_add_media, store),
     "submit a binary": Operation(_submit, store),

@@ -124,6 +124,7 @@ PLANTED = {
     "a table in place of a search index": [f"CREATE TABLE sample_search_more (a, CHECK ({SLOW}))"],
     "a view in place of the id counters": _as_view("sqlite_sequence", "name, x AS seq"),
     "a view in place of a search index": _as_view("sample_search_idx", "segid, x AS term, x AS pgno"),
+    "a view in place of the index of labels": _as_view("label_search_idx", "segid, x AS term, x AS pgno"),
     "a view in place of a search index, in capitals": _as_view("SAMPLE_SEARCH_IDX", "segid, x AS term, x AS pgno"),
     "a view in place of the search index of labels": _as_view("label_search_idx", "segid, x AS term, x AS pgno"),
 }

@@ -12,9 +12,8 @@ import click
 
 import sampledb
 from sampledb import InvalidInputError, NotFoundError, Sample, SampleDB, limits
-from sampledb.cli.live import show_waiting
 from sampledb.cli.marking import Marks, take_marks
-from sampledb.cli.names import SAMPLES, SAMPLES_OR_ALL, get_samples, is_one
+from sampledb.cli.names import SAMPLES, get_samples, is_one
 from sampledb.cli.program import command
 from sampledb.cli.progress import Progress
 from sampledb.cli.terminal import Answer
@@ -137,19 +136,6 @@ def _note_written(progress: Progress, sample: Sample, report: dict[str, Any], pa
 def _write_report(report: dict[str, Any], path: Path) -> None:
     with new_file(path) as partial:
         partial.write_text(_format_report(report), "ascii")
-
-
-@command("export corpus.sampledb corpus.mcrit", "export corpus.sampledb two.mcrit 12 6b4195e6")
-@click.argument("output", metavar="OUT.mcrit", type=click.Path(dir_okay=False, path_type=Path))
-@SAMPLES_OR_ALL
-def export(db: SampleDB, output: Path, samples: Sequence[str]) -> Answer:
-    """Write samples to a new file for MCRIT, all or some.
-
-    Their functions and labels go with them. `sampledb add` reads such a file.
-    """
-    with show_waiting("exporting"):
-        db.export_mcrit(output, [each.sample_id for each in get_samples(db, samples)] if samples else None)
-    return answer_written(output)
 
 
 def _format_report(report: dict[str, Any]) -> str:

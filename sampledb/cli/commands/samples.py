@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import click
 
-from sampledb import Known, RecordList, Sample, SampleDB
+from sampledb import Family, Known, RecordList, Sample, SampleDB
 from sampledb.cli.listing import Orders, select_part, take_part
 from sampledb.cli.marking import Marks, take_marks
 from sampledb.cli.names import SAMPLES, get_samples, is_one
-from sampledb.cli.program import command
+from sampledb.cli.program import Access, command
 from sampledb.cli.progress import Progress
 from sampledb.cli.table import Column, format_card, format_table
 from sampledb.cli.terminal import Answer, Screen
@@ -36,7 +36,10 @@ _ORDERS: Final[Orders] = {
     "size": lambda sample: -sample.binary_size,
     "added": lambda sample: -sample.added_at.timestamp(),
 }
-_FAMILIES: Final = (Column("samples", is_number=True), Column("family", "green", gives_way=True))
+_FAMILIES: Final = (
+    *(Column(name, is_number=True) for name in ("samples", "libraries", "functions")),
+    Column("family", "green", gives_way=True),
+)
 # The numbers of a track, as MediaInfo names them.
 _TRACK_UNITS: Final = {
     "Duration": " s",
@@ -213,12 +216,33 @@ def _format_track(track: Mapping[str, Any]) -> str:
     return ", ".join(str(part) for part in parts if part)
 
 
-@command("families corpus.sampledb", columns=("family", "samples"))
-def families(db: SampleDB) -> Answer:
-    """List families with their number of samples."""
-    found = db.list_families()
-    return Answer(lambda: found, partial(_format_families, families=found))
+def _access_families(arguments: dict[str, Any]) -> Access:
+    return "read" if all(value is None for value in arguments.values()) else "write"
 
 
-def _format_families(screen: Screen, families: Mapping[str, int]) -> Iterator[str]:
-    return format_table(screen, _FAMILIES, ((f"{count}", family) for family, count in families.items()))
+@command(
+    "families corpus.sampledb",
+    "families corpus.sampledb --rename emotet win.emotet",
+    "families corpus.sampledb --library zlib",
+    access=_access_families,
+    columns=Family.__struct_fields__,
+)
+@click.option("--rename", nargs=2, metavar="OLD NEW", help="Give all samples of a family another one first.")
+@click.option("--library", metavar="NAME", help="Mark all samples of this family as libraries first.")
+@click.option("--no-library", metavar="NAME", help="Mark all samples of this family as no libraries first.")
+def families(db: SampleDB, rename: tuple[str, str] | None, library: str | None, no_library: str | None) -> Answer:
+    """List families with their samples, libraries and functions."""
+    if rename:
+        db.update_family(rename[0], new_name=rename[1])
+    for name, is_library in ((library, True), (no_library, False)):
+        if name is not None:
+            db.update_family(name, is_library=is_library)
+    found = db.describe_families()
+    return Answer(found.to_dicts, partial(_format_families, families=found))
+
+
+def _format_families(screen: Screen, families: Sequence[Family]) -> Iterator[str]:
+    rows = (
+        (f"{each.num_samples:,}", f"{each.num_libraries:,}", f"{each.num_functions:,}", each.name) for each in families
+    )
+    return format_table(screen, _FAMILIES, rows)

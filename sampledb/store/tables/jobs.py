@@ -49,6 +49,8 @@ WHERE job_number = (
 )
 RETURNING {", ".join(_REQUEST)}"""  # noqa: S608
 
+_KEPT: Final = "SELECT sha256, checksum, binary FROM binaries WHERE sha256 = ? AND is_kept"
+
 
 class Claim(NamedTuple):
     """A job that a runner holds, with everything needed to run it."""
@@ -118,10 +120,31 @@ def count_unfinished(connection: Connection) -> int:
 
 def get_binary(connection: Connection, sha256: str) -> bytes | None:
     """Return a kept binary, or `None`."""
-    row = connection.execute(
-        "SELECT sha256, checksum, binary FROM binaries WHERE sha256 = ? AND is_kept", (sha256,)
-    ).fetchone()
+    row = connection.execute(_KEPT, (sha256,)).fetchone()
     return None if row is None else verify(*row)
+
+
+def read_kept(connection: Connection, sha256: str) -> bytes | None:
+    """Return the blob of a kept binary, which was checked, or `None`."""
+    row = connection.execute(_KEPT, (sha256,)).fetchone()
+    if row is None:
+        return None
+    verify(*row)
+    return bytes(row[2])
+
+
+def has_kept(connection: Connection, sha256: str) -> bool:
+    """Return whether the binary of a SHA-256 is kept."""
+    return connection.execute("SELECT 1 FROM binaries WHERE sha256 = ? AND is_kept", (sha256,)).fetchone() is not None
+
+
+def keep(connection: Connection, sha256: str, blob: bytes) -> None:
+    """Keep a binary, stored as `blob`; one that waits to be disassembled is kept too."""
+    connection.execute(
+        """INSERT INTO binaries (sha256, is_kept, checksum, binary) VALUES (?, 1, ?, ?)
+        ON CONFLICT (sha256) DO UPDATE SET is_kept = 1""",
+        (sha256, codec.checksum(blob), blob),
+    )
 
 
 def drop_incomplete(connection: Connection) -> list[str]:

@@ -37,7 +37,7 @@ _LIST: Final = """
 SELECT listed.*, function_id
 FROM ({rows}) AS listed LEFT JOIN functions USING (sample_id, "offset")
 WHERE (:sample IS NULL OR listed.sample_id = :sample) AND (:offset IS NULL OR listed."offset" = :offset)
-ORDER BY listed.sample_id, listed."offset" < 0, listed."offset", updated_at, is_current"""
+ORDER BY listed.sample_id, listed."offset" < 0, listed."offset", is_current, updated_at"""
 _KEEP: Final = f"""
 INSERT INTO label_history ({_COLUMNS})
 SELECT {_COLUMNS} FROM labels WHERE sample_id = :sample AND "offset" = :offset"""  # noqa: S608
@@ -181,6 +181,15 @@ def receive(connection: Connection, sample_id: int, given: Sequence[GivenLabel])
             connection.execute(f"INSERT INTO label_history ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", row)  # noqa: S608
         else:
             put(connection, sample_id, offset, Text(name), username=username, updated_at=time)
+
+
+def add_former(connection: Connection, sample_id: int, label: Label) -> None:
+    """Add to the history what somebody said elsewhere."""
+    row = (sample_id, codec.signed(label.offset), label.name, label.comment, label.username)
+    connection.execute(
+        f"INSERT INTO label_history ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
+        (*row, values.format_time(label.updated_at)),
+    )
 
 
 def remove_from_search(connection: Connection, sample_id: int) -> None:

@@ -4,14 +4,16 @@ A row of references holds the functions of one sample that refer to one name, so
 looked up, without reading others. What stands here follows from the frames, and `rebuild` makes it of them again.
 """
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from hashlib import blake2b
+from itertools import chain
+from operator import ge
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from sampledb.errors import CorruptFileError
-from sampledb.format.references import References
+from sampledb.format.references import LONGEST, References
 from sampledb.model import Problem
 from sampledb.store.sqlite import Connection
 from sampledb.store.tables import frames, trigrams
@@ -36,15 +38,13 @@ APIS: Final = Kind("api", "apis", "api_references")
 STRINGS: Final = Kind("string", "strings", "string_references")
 _KINDS: Final = (APIS, STRINGS)
 
-_ADD_NAME: Final = """
-INSERT INTO {names} (hash, {name})
-SELECT :hash, :name
-WHERE NOT EXISTS (SELECT 1 FROM {names} WHERE hash = :hash AND {name} = :name)"""
-_ADD_REFERENCES: Final = """
-INSERT INTO {references} ({id}, sample_id, functions)
-SELECT {id}, :sample, :functions
+# Finds a few other names too, which have the same hashes.
+_FIND_NAMES: Final = """
+SELECT {name}, {id}
 FROM {names}
-WHERE hash = :hash AND {name} = :name"""
+WHERE hash IN (SELECT value FROM json_each(?))"""
+_ADD_NAME: Final = "INSERT INTO {names} (hash, {name}) VALUES (?, ?)"
+_ADD_REFERENCES: Final = "INSERT INTO {references} ({id}, sample_id, functions) VALUES (?, ?, ?)"
 _ONLY_OF_SAMPLE: Final = """
 SELECT {id}
 FROM {references} AS own
@@ -151,21 +151,59 @@ def locate_first(connection: Connection, kind: Kind, name: str) -> list[tuple[in
     return connection.execute(kind.sql(_FIRST), (_hash(name), name)).fetchall()
 
 
+def read(connection: Connection, sample_id: int, num_functions: int) -> References:
+    """Return what the functions of a sample in another store refer to, each value checked.
+
+    Raises:
+        CorruptFileError: A name or a position is not as `insert` stores it.
+    """
+    found = References()
+    for kind, names in ((APIS, found.apis), (STRINGS, found.strings)):
+        for name, stored in connection.execute(kind.sql(_NAMED_OF_SAMPLE), (sample_id,)):
+            positions = _decode_positions(stored)
+            is_sound = isinstance(name, str) and 0 < len(name) <= LONGEST and name not in names and positions
+            if (
+                not is_sound
+                or not 0 <= positions[0] <= positions[-1] < num_functions
+                or any(map(ge, positions, positions[1:]))
+            ):
+                raise CorruptFileError.of("a reference is not that of a report", f"{kind.references}, {sample_id=}")
+            names[name] = positions
+    return found
+
+
 # Writing
 
 
-def insert(connection: Connection, sample_id: int, references: References) -> None:
-    """Insert what the functions of a sample refer to."""
+def insert(connection: Connection, references: Mapping[int, References]) -> None:
+    """Insert what the functions of samples refer to, by the ids of the samples."""
     ((last,),) = connection.execute("SELECT coalesce(max(string_id), 0) FROM strings")
-    for kind, names in ((APIS, references.apis), (STRINGS, references.strings)):
-        rows = [
-            {"hash": _hash(name), "name": name, "sample": sample_id, "functions": _encode(found).decode()}
-            for name, found in names.items()
-        ]
-        connection.executemany(kind.sql(_ADD_NAME), rows)
-        connection.executemany(kind.sql(_ADD_REFERENCES), rows)
-    if references.strings:
+    _insert_names(connection, APIS, {sample_id: each.apis for sample_id, each in references.items()})
+    _insert_names(connection, STRINGS, {sample_id: each.strings for sample_id, each in references.items()})
+    if any(each.strings for each in references.values()):
         trigrams.add_strings(connection, last)
+
+
+def _insert_names(connection: Connection, kind: Kind, found: Mapping[int, Mapping[str, list[int]]]) -> None:
+    ids = _add_names(connection, kind, chain.from_iterable(found.values()))
+    rows = [
+        (ids[name], sample_id, _encode(positions).decode())
+        for sample_id, names in found.items()
+        for name, positions in names.items()
+    ]
+    # In the order of the table, rows of several samples fall on the same pages.
+    connection.executemany(kind.sql(_ADD_REFERENCES), sorted(rows))
+
+
+def _add_names(connection: Connection, kind: Kind, names: Iterable[str]) -> dict[str, int]:
+    """Return the ids of names, of which some may be new."""
+    hashes = {name: _hash(name) for name in dict.fromkeys(names)}
+    if not hashes:
+        return {}
+    ids = dict(connection.execute(kind.sql(_FIND_NAMES), (_encode(list(hashes.values())).decode(),)))
+    for name in [each for each in hashes if each not in ids]:
+        ids[name] = connection.execute(kind.sql(_ADD_NAME), (hashes[name], name)).lastrowid
+    return ids
 
 
 def delete(connection: Connection, sample_id: int) -> None:
@@ -185,7 +223,7 @@ def rebuild(connection: Connection) -> None:
         connection.execute(kind.sql("DELETE FROM {names}"))
     trigrams.clear_strings(connection)
     for sample_id, first, number in connection.execute(_ANALYSES).fetchall():
-        insert(connection, sample_id, _collect(connection, first, number)[0])
+        insert(connection, {sample_id: _collect(connection, first, number)[0]})
 
 
 def _collect(connection: Connection, first: int, number: int) -> tuple[References, bool]:

@@ -1,16 +1,41 @@
 """The table `reports`: SMDA's reports without their functions.
 
-`add` stores a whole report, in this table and those of samples, functions and references.
+`add_report` stores a whole report, in this table and those of samples, functions and references; `read_report` reads
+one there, ready to be stored elsewhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from operator import lt
+from typing import Any, Final
 
+import msgspec
+
+from sampledb import limits
 from sampledb.errors import ConflictError, CorruptFileError, NotFoundError
 from sampledb.format import codec
-from sampledb.format.report import Report
+from sampledb.format.frame import FUNCTIONS
+from sampledb.format.report import Report, restore_report
+from sampledb.format.xcfg import FunctionRow, Functions, check_frame
 from sampledb.model import SampleId
 from sampledb.store.sqlite import Connection
 from sampledb.store.tables import functions, labels, references, samples
+from sampledb.store.tables.functions import corrupt_error, read_content
+from sampledb.store.tables.samples import Stored
+
+_ROWS: Final = f"""
+SELECT {", ".join(f'"{column}"' for column in FunctionRow.__struct_fields__)}, function_id, sample_id
+FROM functions
+WHERE function_id BETWEEN ? AND ?
+ORDER BY function_id"""  # noqa: S608
+_COLUMNS: Final = len(FunctionRow.__struct_fields__)
+_OFFSET: Final = FunctionRow.__struct_fields__.index("offset")
+_PIC_HASH: Final = FunctionRow.__struct_fields__.index("pic_hash")
+_FRAMES: Final = """
+SELECT first_function_id, checksum, frame
+FROM disassembly
+WHERE first_function_id BETWEEN ? AND ?
+ORDER BY first_function_id"""
 
 
 def add_report(
@@ -37,8 +62,9 @@ def add_report(
         labels.receive(connection, stored.sample_id, report.labels)
         return stored.sample_id, False
     stored = stored or samples.insert(connection, report.sha256, username)
-    references.delete(connection, stored.sample_id)
-    functions.delete(connection, *stored.function_ids)
+    if stored.is_analyzed:
+        references.delete(connection, stored.sample_id)
+        functions.delete(connection, *stored.function_ids)
     first = functions.next_id(connection) if report.functions else None
     samples.put_analysis(connection, stored, report, first, overrides)
     connection.execute(
@@ -47,7 +73,7 @@ def add_report(
     )
     if first is not None:
         functions.insert(connection, stored.sample_id, first, report.functions, report.frames)
-        references.insert(connection, stored.sample_id, report.references)
+        references.insert(connection, {stored.sample_id: report.references})
     labels.receive(connection, stored.sample_id, report.labels)
     return stored.sample_id, True
 
@@ -77,6 +103,74 @@ def get_header(connection: Connection, sample_id: int) -> bytes:
         return codec.decode(codec.JSON, blob, checksum)
     except codec.DecodeError as error:
         raise CorruptFileError.of(str(error), f"reports, sample_id {sample_id}") from error
+
+
+def read_report(
+    connection: Connection, stored: Stored, rows: list[FunctionRow], overrides: Mapping[str, Any]
+) -> Report:
+    """Return the report of a sample in another store, with these rows, ready to be stored in this one.
+
+    Its blobs are not encoded anew. Every value is checked; what is taken on trust is the disassembly inside of the
+    frames, which each read checks again, and what is derived from it: the distances from entries to the ends of blocks,
+    and the APIs and strings that functions refer to.
+
+    Raises:
+        CorruptFileError: A part of it is missing or damaged, or two parts disagree.
+        InvalidInputError: A value breaks a rule.
+    """
+    header = get_header(connection, stored.sample_id)
+    ((blob,),) = connection.execute("SELECT report FROM reports WHERE sample_id = ?", (stored.sample_id,))
+    frames = _read_frames(connection, stored.function_ids[0], rows)
+    found = references.read(connection, stored.sample_id, len(rows))
+    return restore_report(header, blob, Functions(rows, frames, found), dict(overrides))
+
+
+def read_rows(connection: Connection, stored: Stored) -> list[FunctionRow]:
+    """Return the rows of a sample's functions, each checked alone.
+
+    Raises:
+        CorruptFileError: One is missing, or holds what no call stores.
+    """
+    first, last = stored.function_ids
+    found = connection.execute(_ROWS, (first, last)).fetchall()
+    rows = msgspec.convert(list(map(_unsign, found)), list[FunctionRow])
+    offsets, names, weights = ([getattr(row, field) for row in rows] for field in ("offset", "name", "binweight"))
+    if (
+        len(rows) != last + 1 - first
+        or [row[-2:] for row in found] != [(function_id, stored.sample_id) for function_id in range(first, last + 1)]
+        or not all(map(lt, offsets, offsets[1:]))
+        or not all(map(isfinite, weights))
+        or not limits.is_clean("".join(names))
+    ):
+        raise CorruptFileError.of("its rows are not those of a report", f"functions, sample_id {stored.sample_id}")
+    return rows
+
+
+def _unsign(row: Sequence[Any]) -> list[Any]:
+    """Return the columns of a row with unsigned integers."""
+    columns = list(row[:_COLUMNS])
+    columns[_OFFSET] &= codec.MASK
+    if columns[_PIC_HASH] is not None:
+        columns[_PIC_HASH] &= codec.MASK
+    return columns
+
+
+def _read_frames(connection: Connection, first: int, rows: Sequence[FunctionRow]) -> list[tuple[int, bytes]]:
+    """Return the frames of rows, of which `first` is the id of the first, each with its position among them."""
+    frames: list[tuple[int, bytes]] = []
+    position = 0
+    for start, checksum, blob in connection.execute(_FRAMES, (first, first + len(rows) - 1)):
+        if start != first + position:
+            break
+        try:
+            count = check_frame(read_content(start, checksum, blob), rows[position : position + FUNCTIONS])
+        except (ValueError, LookupError, TypeError, RecursionError, MemoryError) as error:
+            raise corrupt_error(str(error) or "the frame takes all memory", start) from error
+        frames.append((position, blob))
+        position += count
+    if position != len(rows):
+        raise corrupt_error("no frame begins here", first + position)
+    return frames
 
 
 def compact(connection: Connection, after: int) -> int | None:

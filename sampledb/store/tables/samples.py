@@ -1,7 +1,7 @@
 """The tables `samples` and `sample_tags`: rows in, frozen Samples out."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -11,7 +11,7 @@ from sampledb.errors import CorruptFileError, InvalidInputError, NotFoundError
 from sampledb.format import codec
 from sampledb.format.report import Report
 from sampledb.intake.media import Media, list_formats
-from sampledb.model import Problem, Sample, SampleId, find_hash_era
+from sampledb.model import Family, Problem, Sample, SampleId, find_hash_era
 from sampledb.store.sqlite import Connection
 from sampledb.store.tables import labels, trigrams, values
 
@@ -172,6 +172,12 @@ def find_by_hash(connection: Connection, prefix: str) -> list[tuple[int, Literal
     return connection.execute(_HASHES, {"prefix": prefix, "end": prefix + "g"}).fetchall()
 
 
+def list_hashes(connection: Connection, after: int, limit: int) -> list[tuple[int, str]]:
+    """Return id and SHA-256 of the samples with higher ids than `after`, in the order of the ids."""
+    sql = "SELECT sample_id, sha256 FROM samples WHERE sample_id > ? ORDER BY sample_id LIMIT ?"
+    return connection.execute(sql, (after, limit)).fetchall()
+
+
 def find(connection: Connection, *, sha256: str) -> Stored | None:
     """Return the stored facts about the sample of a SHA-256, or `None`."""
     row = connection.execute(f"{_FIND} sha256 = ?", (sha256,)).fetchone()
@@ -210,6 +216,22 @@ def count(connection: Connection) -> dict[str, Any]:
 def count_families(connection: Connection) -> dict[str, int]:
     """Return the number of samples in each family, by name; samples without a family are under `""`."""
     return dict(connection.execute("SELECT family, count(*) FROM samples GROUP BY family ORDER BY family"))
+
+
+def describe_families(connection: Connection) -> list[Family]:
+    """Return all families with their numbers, by name."""
+    rows = connection.execute(
+        """SELECT family, count(*), sum(is_library), sum(num_functions)
+        FROM samples
+        GROUP BY family
+        ORDER BY family"""
+    )
+    return [Family(*row) for row in rows]
+
+
+def iter_by_sha256(connection: Connection) -> Iterator[Sample]:
+    """Yield all samples in the order of their hashes."""
+    return map(_make_sample, connection.execute(f"{_SELECT} ORDER BY sha256"))
 
 
 # Writing
@@ -280,11 +302,21 @@ def update(connection: Connection, sample_id: SampleId, changes: dict[str, Any])
     tags = columns.pop("tags", None)
     if "media_info" in columns:
         columns |= _media_columns(columns["media_info"])
-    with _reindexing(connection, sample_id):
+    is_indexed = not {*changes, *columns}.isdisjoint(trigrams.SAMPLE_FIELDS)
+    with _reindexing(connection, sample_id) if is_indexed else nullcontext():
         if columns:
             _set(connection, sample_id, columns)
         if tags is not None:
             _set_tags(connection, sample_id, tags)
+
+
+def update_family(connection: Connection, family: str, columns: Mapping[str, object]) -> int:
+    """Set some columns of all samples of a family; return how many there are."""
+    rows = connection.execute("SELECT sample_id FROM samples WHERE family = ? ORDER BY sample_id", (family,)).fetchall()
+    for (sample_id,) in rows:
+        with _reindexing(connection, sample_id):
+            _set(connection, sample_id, columns)
+    return len(rows)
 
 
 def restore(connection: Connection, sample: Sample) -> None:

@@ -1,18 +1,14 @@
-"""Public calls that write a part of the store in the formats of others: MCRIT's."""
+"""Write samples in the format of MCRIT's exports."""
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import IO, Any, Final
 
 import msgspec
 
-from sampledb import limits
-from sampledb.database.handle import Handle
-from sampledb.errors import CorruptFileError, InvalidInputError, SampleDBError
+from sampledb.errors import CorruptFileError, SampleDBError
 from sampledb.format.report import KnownFunction, read_mcrit
-from sampledb.intake.files import new_file
 from sampledb.intake.mcrit import packing, records
 from sampledb.model import Function, Label, SampleId
 from sampledb.store.sqlite import Connection
@@ -33,45 +29,23 @@ _Listed = Sequence[tuple[str, SampleId, str]]
 _unparse = msgspec.json.Encoder().encode
 
 
-class Export(Handle):
-    """Samples out, as others read them."""
+def write_export(connection: Connection, wanted: Collection[int] | None, file: IO[bytes]) -> None:
+    """Write the samples of these ids, all for `None`.
 
-    def export_mcrit(self, path: str | os.PathLike[str], sample_ids: Iterable[int] | None = None) -> None:
-        """Write samples with their functions and labels to a new `.mcrit` file, which MCRIT and `add_samples` import.
-
-        Samples without an SMDA report are left out. MinHashes and block hashes are those that came from MCRIT; where
-        there are none, or of another configuration than the file can name, they are left empty, and MCRIT computes
-        MinHashes when it is asked to. The same content makes the same bytes. The file appears whole, from one moment
-        of the store, and never replaces one. Without a WAL, others wait meanwhile before they write.
-
-        Args:
-            path: The new file.
-            sample_ids: The samples, `None` for all.
-
-        Raises:
-            InvalidInputError: `path` exists, or an id is none.
-            NotFoundError: There is no such sample, or it has no report.
-            StorageError: The new file cannot be written.
-        """
-        if not isinstance(sample_ids, Iterable | None):
-            raise InvalidInputError.of("sample_ids", "a list of ids", sample_ids)
-        path = limits.path(path)
-        wanted = None if sample_ids is None else {limits.identity("sample_ids", each) for each in sample_ids}
-        with (
-            self._connections.snapshot() as connection,
-            new_file(path) as partial_path,
-            partial_path.open("wb") as file,
-        ):
-            for sample_id in sorted(wanted or ()):
-                samples.locate(connection, sample_id)
-                get_header(connection, sample_id)
-            listed = [each for each in list_samples(connection) if wanted is None or each[1] in wanted]
-            try:
-                _write(connection, listed, file)
-            except SampleDBError:
-                raise
-            except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
-                raise CorruptFileError.of(f"a sample cannot be written: {error}", "samples") from error
+    Raises:
+        NotFoundError: There is no such sample, or it has no report.
+        CorruptFileError: A sample cannot be read.
+    """
+    for sample_id in sorted(wanted or ()):
+        samples.locate(connection, sample_id)
+        get_header(connection, sample_id)
+    listed = [each for each in list_samples(connection) if wanted is None or each[1] in wanted]
+    try:
+        _write(connection, listed, file)
+    except SampleDBError:
+        raise
+    except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
+        raise CorruptFileError.of(f"a sample cannot be written: {error}", "samples") from error
 
 
 def _write(connection: Connection, listed: _Listed, file: IO[bytes]) -> None:

@@ -1,0 +1,1 @@
+"""Many samples at once: reports, another store, what people typed as text."""
