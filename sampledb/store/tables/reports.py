@@ -10,7 +10,7 @@ from sampledb.format import codec
 from sampledb.format.report import Report
 from sampledb.model import SampleId
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import functions, labels, references, samples
+from sampledb.store.tables import functions, labels, references, samples, signatures
 
 
 def add_report(
@@ -38,6 +38,7 @@ def add_report(
         return stored.sample_id, False
     stored = stored or samples.insert(connection, report.sha256, username)
     references.delete(connection, stored.sample_id)
+    signatures.delete(connection, stored.sample_id)
     functions.delete(connection, *stored.function_ids)
     first = functions.next_id(connection) if report.functions else None
     samples.put_analysis(connection, stored, report, first, overrides)
