@@ -2,7 +2,20 @@
 
 import click
 
-from sampledb.cli.commands import changes, code, file, functions, jobs, labels, pages, reports, samples, search, tables
+from sampledb.cli.commands import (
+    changes,
+    code,
+    file,
+    functions,
+    jobs,
+    labels,
+    pages,
+    reports,
+    samples,
+    search,
+    similar,
+    tables,
+)
 from sampledb.cli.program import Program
 
 _SECTIONS = {
@@ -27,6 +40,9 @@ _SECTIONS = {
         code.callers,
         code.callees,
         code.twins,
+        similar.similar,
+        similar.related,
+        similar.compare,
         search.query,
         tables.table,
     ],
