@@ -218,6 +218,11 @@ def seconds(field: str, value: object) -> float:
     return float(value)
 
 
+def score(field: str, value: object) -> int:
+    """Return a score of similar functions, from 1 to 100."""
+    return _integer(field, value, "an integer from 1 to 100", lowest=1, highest=100)
+
+
 def _integer(field: str, value: object, rule: str, *, lowest: int, highest: int | None = None) -> int:
     """Return an int, given as one or as a type that acts as one, such as NumPy's; True and False do not."""
     try:

@@ -111,6 +111,8 @@ class Asking(msgspec.Struct, frozen=True):
     adding: float  # rate of adding, divided by the rate without this index
     lookups: dict[str, Timing]
     scans: dict[str, float]  # functions per second on all cores, by condition
+    signing: float | None = None  # functions per second whose signatures are made, on all cores
+    signatures: float = 0.0  # share of the file that they take
 
 
 class Columns(msgspec.Struct, frozen=True):

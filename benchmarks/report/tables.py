@@ -175,6 +175,9 @@ def _asking(figures: Figures) -> str:
         ["adding, of its rate without the index", f"{found.adding:.2f}", "", "", "0.90"],
         ["the index, of the file", f"{found.index:.3f}", "", "", "0.04"],
     ]
+    if found.signing:
+        lines.append(["signatures, made", f"{found.signing:,.0f}/s", "", "", "20,000/s a core"])
+        lines.append(["signatures, of the file", f"{found.signatures:.3f}", "", "", "0.15"])
     return _table(lines, [f"asking {found.functions:,} functions", "median", "p90", "p99", "target"])
 
 

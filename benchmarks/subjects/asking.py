@@ -35,6 +35,7 @@ SCANS: Final[dict[str, dict[str, Any]]] = {
     'text="(xor|rol) e[abcd]x"': {"text": "(xor|rol) e[abcd]x"},
     r'text="^\w+ \w+$"': {"text": r"^\w+ \w+$"},
 }
+_SIGNATURE_BYTES: Final = "SELECT sum(length(functions) + length(signs) + length(details)) AS bytes FROM signatures"
 
 
 def measure(paths: Sequence[Path], folder: Path, functions: int) -> Asking:
@@ -48,10 +49,12 @@ def measure(paths: Sequence[Path], folder: Path, functions: int) -> Asking:
                 break
     with sampledb.open(path) as db:
         size = db.stats().num_functions
-        lookups = _time_lookups(db)
+        signing = size / time_calls(lambda _: db.update_signatures(), [None]).total
+        lookups = _time_lookups(db) | _time_similar(db)
         scans = {name: size / _time_scan(db, conditions) for name, conditions in SCANS.items()}
+        share = db.query(_SIGNATURE_BYTES)[0]["bytes"] / db.stats().file_bytes
     adding = _measure_adding(folder, [vary_report(content, 7) for content in contents])
-    return Asking(functions=size, index=_weigh_index(path), adding=adding, lookups=lookups, scans=scans)
+    return Asking(size, _weigh_index(path), adding, lookups, scans, signing, share)
 
 
 def _time_lookups(db: SampleDB) -> dict[str, Timing]:
@@ -74,6 +77,20 @@ def _time_lookups(db: SampleDB) -> dict[str, Timing]:
         "stats": (lambda _: db.stats(), range(5)),
     }
     return {name: time_calls(call, arguments) for name, (call, arguments) in calls.items()}
+
+
+def _time_similar(db: SampleDB) -> dict[str, Timing]:
+    """Time questions about similar code, once the signs are held in memory."""
+    (largest,) = db.query("SELECT sample_id FROM samples ORDER BY abs(num_functions - 600), sample_id LIMIT 1")
+    sample_id = largest["sample_id"]
+    functions = [each for each in db.list_functions(sample_id).values() if each.num_instructions > 30][:PROBES]
+    db.similar_functions(sample_id, functions[0].function_id)
+    return {
+        "similar_functions": time_calls(lambda each: db.similar_functions(sample_id, each.function_id), functions),
+        "similar_samples, of 600 functions": time_calls(lambda _: db.similar_samples(sample_id), range(3)),
+        "suggest_labels, of 600 functions": time_calls(lambda _: db.suggest_labels(sample_id), range(3)),
+        "compare, 600 functions with as many": time_calls(lambda _: db.compare(sample_id, sample_id), range(5)),
+    }
 
 
 def _time_scan(db: SampleDB, conditions: dict[str, Any]) -> float:

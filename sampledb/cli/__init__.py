@@ -14,6 +14,7 @@ from sampledb.cli.commands import (
     samples,
     search,
     sharing,
+    similar,
     tables,
 )
 from sampledb.cli.program import Program
@@ -40,6 +41,9 @@ _SECTIONS = {
         code.callers,
         code.callees,
         code.twins,
+        similar.similar,
+        similar.related,
+        similar.compare,
         search.query,
         tables.table,
     ],

@@ -1,5 +1,6 @@
 """What all commands share: the file first, `--json`, errors in one line, exit codes, and the help that lists them."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,9 +16,9 @@ from sampledb.cli import terminal
 from sampledb.cli.progress import Progress
 from sampledb.cli.terminal import Answer
 
-#: What a command does with its file: read it; write to it; write to it, and create it where it is missing; or take its
-#: path, because it may be too damaged to be opened.
-Access: TypeAlias = Literal["read", "write", "create", "path"]
+#: What a command does with its file: read it; read it, and keep what that makes where it may be written; write to it;
+#: write to it, and create it where it is missing; or take its path, because it may be too damaged to be opened.
+Access: TypeAlias = Literal["read", "keep", "write", "create", "path"]
 _Call: TypeAlias = Callable[..., Answer]
 _Arguments: TypeAlias = dict[str, Any]
 
@@ -156,7 +157,10 @@ def _open_file(file: str, access: Access) -> AbstractContextManager[Any]:
     if access != "create" and not Path(file).exists():
         reason = "there is no such file; `sampledb add` creates one"
         raise StorageError(f"{file}: {reason}.", {"path": file, "reason": reason})
-    return nullcontext(file) if access == "path" else sampledb.open(file, readonly=access == "read")
+    if access == "path":
+        return nullcontext(file)
+    is_fixed = not all(os.access(each, os.W_OK) for each in (file, Path(file).resolve().parent))
+    return sampledb.open(file, readonly=access == "read" or (access == "keep" and is_fixed))
 
 
 @contextmanager

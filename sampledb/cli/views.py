@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from sampledb import Function, FunctionHit
+from sampledb import Function, FunctionHit, FunctionMatch
 from sampledb.cli.terminal import Answer
 from sampledb.render.text import escape_unprintable
 
@@ -32,7 +32,7 @@ def format_time(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S}"
 
 
-def format_name(function: Function | FunctionHit) -> str:
+def format_name(function: Function | FunctionHit | FunctionMatch) -> str:
     """Return the names of a function: its label first, and its own behind it."""
     if function.label and function.name:
         return f"{function.label} ({function.name})"

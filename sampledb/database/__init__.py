@@ -10,6 +10,7 @@ from sampledb.database.jobs import Jobs
 from sampledb.database.labels import Labels
 from sampledb.database.samples import Samples
 from sampledb.database.search import Search
+from sampledb.database.similar import Similar
 from sampledb.database.tables import Tables
 from sampledb.database.transfer.calls import Transfer
 from sampledb.model import Problem
@@ -53,7 +54,7 @@ def salvage(damaged: str | os.PathLike[str], path: str | os.PathLike[str]) -> li
     return salvage_file(limits.path(damaged), limits.path(path))
 
 
-class SampleDB(Samples, Transfer, Functions, Labels, Search, Find, Tables, Jobs, File):
+class SampleDB(Samples, Transfer, Functions, Labels, Search, Find, Similar, Tables, Jobs, File):
     """A store of samples and their functions in one SQLite file.
 
     A handle can be shared by threads, survives `fork`, and pickles to its path. Every call that writes is one

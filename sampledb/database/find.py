@@ -11,7 +11,8 @@ from sampledb.errors import InvalidInputError, NotFoundError
 from sampledb.format import references as names
 from sampledb.model import Counts, Function, FunctionHit, Known, RecordList, SampleId
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import addresses, functions, labels, references, samples
+from sampledb.store.tables import functions, labels, references, samples
+from sampledb.store.tables.lookup import addresses
 from sampledb.store.tables.references import Kind
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Find(Handle):
         # Threads and processes, which nothing else here needs.
         from sampledb.database.engine.scanner import FunctionSearch  # noqa: PLC0415
         from sampledb.format.scan.scanner import Scan  # noqa: PLC0415
-        from sampledb.store.tables.candidates import Conditions  # noqa: PLC0415
+        from sampledb.store.tables.lookup.candidates import Conditions  # noqa: PLC0415
 
         scan = Scan(
             api=_check_text("api", api),
@@ -170,7 +171,7 @@ class Find(Handle):
         self, sample_id: int, function_id: int, list_addresses: Callable[[dict[str, Any]], Iterable[object]]
     ) -> RecordList[Function]:
         with self._connections.snapshot() as connection:
-            function = _get(connection, sample_id, function_id)
+            function = get_function(connection, sample_id, function_id)
             first, last = samples.locate(connection, function.sample_id).function_ids
             found = [each for each in list_addresses(function.disassembly or {}) if isinstance(each, int)]
             ids = addresses.find_all_containing(connection, first, last, found)
@@ -193,7 +194,7 @@ class Find(Handle):
         """
         least = limits.position("min_instructions", min_instructions)
         with self._connections.snapshot() as connection:
-            function = _get(connection, sample_id, function_id)
+            function = get_function(connection, sample_id, function_id)
             if function.pic_hash is None:
                 return RecordList()
             found = functions.select_by_pic_hash(connection, function.pic_hash, least)
@@ -219,7 +220,8 @@ class Find(Handle):
             return Known(SampleId(sample_id), *functions.count_known(connection, first, last, least))
 
 
-def _get(connection: Connection, sample_id: int, function_id: int) -> Function:
+def get_function(connection: Connection, sample_id: int, function_id: int) -> Function:
+    """Return a function with its disassembly, or raise NotFoundError."""
     sample_id = limits.identity("sample_id", sample_id)
     function_id = limits.identity("function_id", function_id)
     found = functions.get(connection, sample_id, function_id)

@@ -8,7 +8,8 @@ from sampledb.database.engine.paging import paged, require_growth, window
 from sampledb.database.handle import Handle
 from sampledb.errors import NotFoundError
 from sampledb.model import Function, RecordDict, RecordList
-from sampledb.store.tables import addresses, functions, samples
+from sampledb.store.tables import functions, samples
+from sampledb.store.tables.lookup import addresses
 
 if TYPE_CHECKING:
     import sqlite3

@@ -4,7 +4,7 @@ from sampledb import limits
 from sampledb.database.handle import Handle
 from sampledb.intake.terms import parse_terms
 from sampledb.model import Hit, RecordList
-from sampledb.store.tables import search
+from sampledb.store.tables.lookup import search
 
 
 class Search(Handle):

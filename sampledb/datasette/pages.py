@@ -14,7 +14,8 @@ from sampledb.render.html import Link, render_card, render_link, render_table, r
 from sampledb.render.notebook import render_disassembly
 from sampledb.render.text import escape_unprintable
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import addresses, functions, labels, references, samples
+from sampledb.store.tables import functions, labels, references, samples
+from sampledb.store.tables.lookup import addresses
 from sampledb.store.tables.references import Kind
 
 # Functions on a page of a sample.

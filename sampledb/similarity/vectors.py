@@ -41,18 +41,22 @@ def pack_vectors(vectors: Vectors) -> tuple[bytes, bytes]:
 
 def unpack_vectors(signs: bytes, details: bytes) -> Vectors:
     """Return the vectors of which `pack_vectors` made these bytes."""
-    planes = np.frombuffer(signs, np.uint8).reshape(-1, 1, SIGN_BYTES)
-    others = np.frombuffer(details, np.uint8).reshape(-1, _PLANES - 1, SIGN_BYTES)
-    bits = np.unpackbits(np.concatenate([planes, others], axis=1), axis=2).astype(np.int8)
-    steps = sum((bits[:, place] << (_PLANES - 1 - place) for place in range(1, _PLANES)), bits[:, 0] * (_STEPS // 2))
-    return (2 * steps - (_STEPS - 1)).astype(np.int8)
+    steps = np.unpackbits(np.frombuffer(signs, np.uint8).reshape(-1, SIGN_BYTES), axis=1)
+    planes = np.frombuffer(details, np.uint8).reshape(-1, _PLANES - 1, SIGN_BYTES)
+    for place in range(_PLANES - 1):
+        steps <<= 1
+        steps |= np.unpackbits(planes[:, place], axis=1)
+    steps <<= 1
+    steps -= _STEPS - 1
+    return steps.view(np.int8)
 
 
 def score_rows(left: Vectors, right: Vectors) -> NDArray[np.int64]:
     """Return the score of each row with the same row of the other vectors."""
-    a, b = left.astype(np.int64), right.astype(np.int64)
-    lengths = (a * a).sum(axis=1) * (b * b).sum(axis=1)
-    scores: NDArray[np.int64] = np.maximum(100 * ((a * b).sum(axis=1) / np.sqrt(lengths)), 0).astype(np.int64)
+    # Sums of whole numbers below 2**24, which float32 adds without error in any order.
+    a, b = left.astype(np.float32), right.astype(np.float32)
+    product, *squares = (np.einsum("ij,ij->i", *each).astype(np.float64) for each in ((a, b), (a, a), (b, b)))
+    scores: NDArray[np.int64] = np.maximum(100 * (product / np.sqrt(squares[0] * squares[1])), 0).astype(np.int64)
     return scores
 
 

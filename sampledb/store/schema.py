@@ -5,8 +5,8 @@ SQLite keeps the text of each CREATE statement, comments and all, so every file 
 
 History of `user_version`:
 
-5.  Samples, tags, reports, functions, disassembly, the APIs and strings that functions refer to; jobs and binaries;
-    full-text search; views.
+5.  Samples, tags, reports, functions, disassembly, the APIs and strings that functions refer to; labels; signatures
+    of similar code; jobs and binaries; full-text search; views.
 
 Formats 1 to 4 were written before the first release and cannot be read. Never change a released format: raise
 FORMAT_VERSION, change the statements, and add to UPGRADES the step that makes the same of an older file. The README of
@@ -216,6 +216,22 @@ CREATE TABLE label_history (
 
 _LABEL_HISTORY_BY_OFFSET: Final = 'CREATE INDEX label_history_by_offset ON label_history (sample_id, "offset")'
 
+_SIGNATURES: Final = """
+CREATE TABLE signatures (
+    -- What similar code is found by: a signature of each larger function, made when it is first asked for. Function ids
+    -- are those of the sample; two algorithms are never compared.
+    sample_id        INTEGER NOT NULL REFERENCES samples (sample_id) ON DELETE CASCADE,
+    algorithm        INTEGER NOT NULL,
+    checksum         INTEGER NOT NULL,  -- xxh3_64 of functions and signs, signed
+    details_checksum INTEGER NOT NULL,
+    functions        BLOB    NOT NULL,  -- of the n-th function of the sample the bit 1 << n % 8 of byte n / 8:
+                                        -- whether it has a signature
+    signs            BLOB    NOT NULL,  -- 256 bits of each: 32 bytes, enough to look through many
+    details          BLOB    NOT NULL,  -- three more bits of each of the 256 numbers, which scores need: 96 bytes;
+                                        -- last, so that they are not read with the signs
+    PRIMARY KEY (sample_id, algorithm)
+) STRICT"""
+
 _JOBS: Final = """
 CREATE TABLE jobs (
     -- Binaries to be disassembled, and their outcome, in the order of submission.
@@ -339,6 +355,7 @@ STATEMENTS: Final = tuple(
         _LABELS_BY_OFFSET,
         _LABEL_HISTORY,
         _LABEL_HISTORY_BY_OFFSET,
+        _SIGNATURES,
         _JOBS,
         _JOBS_UNFINISHED,
         _JOBS_BY_SAMPLE,

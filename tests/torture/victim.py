@@ -27,12 +27,15 @@ def make(path: Path) -> bytes:
         kept = db.submit_binary(_RANDOM.randbytes(9000), keep_binary=True)
         db.cancel_job(kept)
         db.submit_binary(_RANDOM.randbytes(9000), filename="queued.exe")
+        db.update_signatures()
         db.delete_sample(3)
     return path.read_bytes()
 
 
 def _function(offset: int, name: str) -> dict[str, object]:
-    block = [instruction(offset + place, "90", "nop", _RANDOM.randbytes(6).hex()) for place in range(60)]
+    # Signatures do not count what does nothing.
+    words = ["nop"] * 45 + ["xor"] * 15
+    block = [instruction(offset + place, "90", word, _RANDOM.randbytes(6).hex()) for place, word in enumerate(words)]
     return function(offset, {str(offset): block}, function_name=name)
 
 

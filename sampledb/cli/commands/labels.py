@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from sampledb import Label, RecordList, SampleDB, SampleId
+from sampledb.cli.commands.similar import make_signatures
 from sampledb.cli.names import FUNCTION, SAMPLE, SAMPLES_OR_ALL, get_function, get_sample, get_samples
 from sampledb.cli.program import command
 from sampledb.cli.table import Column, format_table
@@ -21,6 +22,14 @@ _LABELS: Final = (
     Column("comment", gives_way=True),
     Column("by", "dim", gives_way=True),
     Column("at", "dim"),
+)
+_SUGGESTIONS: Final = (
+    Column("score", "green", is_number=True),
+    Column("sample", "cyan", is_number=True),
+    Column("offset", "green", is_number=True),
+    Column("label", "bold", gives_way=True),
+    Column("of sample", "cyan", is_number=True),
+    Column("function", "cyan", is_number=True),
 )
 
 
@@ -55,15 +64,44 @@ def label(
     return _answer_labels(db, now)
 
 
-@command("labels corpus.sampledb", "labels corpus.sampledb setup.exe --history", columns=Label.__struct_fields__)
+@command(
+    "labels corpus.sampledb",
+    "labels corpus.sampledb setup.exe --history",
+    "labels corpus.sampledb setup.exe --suggest",
+    access=lambda arguments: "keep" if arguments["suggest"] else "read",
+    columns=(),
+)
 @SAMPLES_OR_ALL
 @click.option("--history", is_flag=True, help="Show the former ones too, each before the one that replaced it.")
-def labels(db: SampleDB, samples: Sequence[str], *, history: bool) -> Answer:
-    """List the labels of functions, by sample and address."""
+@click.option("--suggest", is_flag=True, help="Show names for functions without one, from those like them.")
+def labels(db: SampleDB, samples: Sequence[str], *, history: bool, suggest: bool) -> Answer:
+    """List the labels of functions, by sample and address.
+
+    Names that are suggested are not given; `sampledb label` gives one.
+    """
+    if suggest:
+        return _answer_suggestions(db, samples, history=history)
     if not samples:
         return _answer_labels(db, db.list_labels(history=history))
     found = [db.list_labels(each.sample_id, history=history) for each in get_samples(db, samples)]
     return _answer_labels(db, [label for each in found for label in each])
+
+
+def _answer_suggestions(db: SampleDB, samples: Sequence[str], *, history: bool) -> Answer:
+    if history or not samples:
+        raise click.UsageError("Give --suggest with the samples whose functions shall be named, and without --history.")
+    chosen = get_samples(db, samples)
+    make_signatures(db)
+    found = [one for each in chosen for one in db.suggest_labels(each.sample_id)]
+    rows = (
+        (
+            "same" if each.exact else f"{each.score}",
+            *(f"{each.sample_id}", f"{each.offset:#x}", each.name),
+            *(f"{each.source_sample_id}", f"{each.source_function_id}"),
+        )
+        for each in found
+    )
+    return Answer(RecordList(found).to_dicts, lambda screen: format_table(screen, _SUGGESTIONS, rows))
 
 
 def _answer_labels(db: SampleDB, labels: Sequence[Label]) -> Answer:

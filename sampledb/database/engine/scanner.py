@@ -16,7 +16,7 @@ from sampledb.format.scan.scanner import Scan, Scanner
 from sampledb.model import FunctionHit, FunctionId, SampleId
 from sampledb.store.connection import Connections
 from sampledb.store.tables import frames, labels
-from sampledb.store.tables.candidates import Candidate, Candidates, Conditions
+from sampledb.store.tables.lookup.candidates import Candidate, Candidates, Conditions
 from sampledb.workers.pool import Ask, Pool
 from sampledb.workers.process import DiedError, UnavailableError
 from sampledb.workers.scanner import Answer, Stored, ask_to_scan, scan_frames

@@ -11,7 +11,7 @@ from sampledb.format.report import join_report
 from sampledb.model import Problem
 from sampledb.store.connection import Connections
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import functions, jobs, references, reports, samples, trigrams
+from sampledb.store.tables import functions, jobs, references, reports, samples, signatures, trigrams
 
 _COUNTS: Final = """
 SELECT samples.sample_id, samples.num_functions, samples.first_function_id,
@@ -77,6 +77,7 @@ def find_problems(connections: Connections, *, deep: bool) -> list[Problem]:
             "reports": _reports,
             "disassembly": _disassembly,
             "references": references.find_differences,
+            "signatures": signatures.find_differences,
             "binaries": jobs.find_damage,
             "search": trigrams.find_differences,
         }

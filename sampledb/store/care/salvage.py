@@ -32,7 +32,7 @@ from sampledb.store import file, forks, sqlite
 from sampledb.store.care.rawcopy import copy_raw
 from sampledb.store.connection import Connections
 from sampledb.store.sqlite import Connection, sqlite3
-from sampledb.store.tables import functions, jobs, references, reports, samples, trigrams
+from sampledb.store.tables import functions, jobs, references, reports, samples, signatures, trigrams
 
 _T = TypeVar("_T")
 
@@ -214,7 +214,17 @@ class _Salvage:
         for problem in functions.find_differences(self._source, first, last) if first <= last else ():
             raise CorruptFileError.of(problem.what, problem.where)
         ids = {"sample": sample_id, "first": first, "last": last}
-        return [self._read_rows(table, condition, ids) for table, condition in _TABLES.items()]
+        tables = [self._read_rows(table, condition, ids) for table, condition in _TABLES.items()]
+        return tables + self._read_signatures(sample_id)
+
+    def _read_signatures(self, sample_id: int) -> list[_Rows]:
+        """Return the signatures of a sample; none if they are damaged, as they are made again when asked for."""
+        try:
+            if not list(signatures.find_differences(self._source, sample_id)):
+                return [self._read_rows("signatures", "sample_id = :sample", {"sample": sample_id})]
+        except _UNREADABLE:
+            pass
+        return []
 
     def _read_rows(self, table: str, condition: str, parameters: Mapping[str, object]) -> _Rows:
         cursor = self._source.execute(f"SELECT * FROM {table} WHERE {condition}", parameters)  # noqa: S608

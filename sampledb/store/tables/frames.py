@@ -68,6 +68,18 @@ def select_of(connection: Connection, ids: Sequence[int]) -> list[tuple[Frame, l
     return [(Frame(*row), found) for row, found in zip(rows, held, strict=True) if found]
 
 
+def select_all(connection: Connection, first: int, last: int) -> list[tuple[int, bytes]]:
+    """Return checksum and blob of each frame of a sample, given the ids of its functions; both may be damaged.
+
+    Raises:
+        CorruptFileError: There is no frame that begins with the first function.
+    """
+    rows = connection.execute(_IN_ORDER, (first, last)).fetchall()
+    if not rows or rows[0][0] != first:
+        raise corrupt_error("there is no frame for the first function", first)
+    return [(checksum, blob) for _, checksum, blob in rows]
+
+
 class Run(NamedTuple):
     """Consecutive functions that stand beside each other in a listing, from the number `first` on."""
 

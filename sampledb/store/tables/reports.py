@@ -19,7 +19,7 @@ from sampledb.format.report import Report, restore_report
 from sampledb.format.xcfg import FunctionRow, Functions, check_frame
 from sampledb.model import SampleId
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import functions, labels, references, samples
+from sampledb.store.tables import functions, labels, references, samples, signatures
 from sampledb.store.tables.functions import corrupt_error, read_content
 from sampledb.store.tables.samples import Stored
 
@@ -64,6 +64,7 @@ def add_report(
     stored = stored or samples.insert(connection, report.sha256, username)
     if stored.is_analyzed:
         references.delete(connection, stored.sample_id)
+        signatures.delete(connection, stored.sample_id)
         functions.delete(connection, *stored.function_ids)
     first = functions.next_id(connection) if report.functions else None
     samples.put_analysis(connection, stored, report, first, overrides)

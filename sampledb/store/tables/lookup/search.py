@@ -19,7 +19,7 @@ from sampledb.intake.terms import FUNCTION_FIELDS, SAMPLE_FIELDS, Condition, Ter
 from sampledb.model import FunctionId, Hit, HitField, SampleId
 from sampledb.store.sqlite import Connection
 from sampledb.store.tables import labels, references, samples, trigrams, values
-from sampledb.store.tables.candidates import Candidate, Candidates, Conditions
+from sampledb.store.tables.lookup.candidates import Candidate, Candidates, Conditions
 from sampledb.store.tables.references import APIS, STRINGS, Kind
 
 # How many matches of each kind are scored. Samples that match outside their notes come first; names: prefix matches,
