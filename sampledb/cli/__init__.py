@@ -9,13 +9,11 @@ from sampledb.cli.commands import (
     functions,
     jobs,
     labels,
-    pages,
     reports,
     samples,
     search,
     sharing,
     similar,
-    tables,
 )
 from sampledb.cli.program import Program
 
@@ -29,7 +27,7 @@ _SECTIONS = {
         functions.function,
         samples.families,
         labels.labels,
-        pages.page,
+        sharing.page,
         reports.report,
         sharing.export,
     ],
@@ -45,7 +43,7 @@ _SECTIONS = {
         similar.related,
         similar.compare,
         search.query,
-        tables.table,
+        sharing.table,
     ],
     "Change": [changes.update, changes.tag, labels.label, changes.delete],
     "Look after the file": [file.stats, file.check, file.backup, file.compact, file.salvage, file.schema],

@@ -69,6 +69,7 @@ def make(path: Path) -> None:
         db.delete_sample(2)
         _label(db)
         _submit(db)
+        db.update_signatures()
     with raw(path) as connection:
         connection.executescript(_FIXED)
 
@@ -155,6 +156,7 @@ def read_answers(db: SampleDB) -> dict[str, Any]:
         "labels": [label.to_dict() for label in db.list_labels(history=True)],
         "jobs": [job.to_dict() for job in db.list_jobs()],
         "binary": db.get_binary(1).decode(),
+        "compared": db.compare(1, 1).to_dict()["pairs"],
         "apis": db.list_apis(),
         "strings": db.list_strings(),
         "found": {word: sorted((hit.sample_id, hit.function_id or 0) for hit in db.search(word)) for word in _WORDS},

@@ -1,4 +1,4 @@
-"""The commands that carry samples, and what people know of them, from one file to another."""
+"""The commands that carry samples, and what people know of them, to other files: stores, texts, tables, pages."""
 
 import json
 from collections.abc import Sequence
@@ -9,16 +9,18 @@ import click
 
 from sampledb import Difference, Sample, SampleDB
 from sampledb.cli.live import show_waiting
-from sampledb.cli.names import SAMPLES_OR_ALL, get_samples
+from sampledb.cli.names import SAMPLE, SAMPLES_OR_ALL, get_sample, get_samples
 from sampledb.cli.program import command
 from sampledb.cli.progress import Progress
 from sampledb.cli.terminal import Answer
 from sampledb.cli.views import answer_written
 from sampledb.errors import shorten
+from sampledb.intake.files import new_file
 
 # Characters of a value in a line about a difference.
 _SHOWN: Final = 60
 _MCRIT: Final = ".mcrit"
+_SUFFIXES: Final = (".parquet", ".csv")
 
 
 @command(
@@ -95,4 +97,53 @@ def export(db: SampleDB, output: Path, samples: Sequence[str]) -> Answer:
         raise click.UsageError("A text has all samples; name the file *.mcrit to write some of them for MCRIT.")
     else:
         db.export_annotations(output)
+    return answer_written(output)
+
+
+@command(
+    "table corpus.sampledb functions -o functions.parquet",
+    "table corpus.sampledb instructions --sample 12 --columns address,mnemonic -o 12.csv",
+)
+@click.argument("name")
+@click.option("--sample", help="Only the rows of this sample.")
+@click.option("--columns", help="Only these, in this order, with commas between them.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="Write it to this new file, whose name ends in .parquet or .csv.",
+)
+def table(db: SampleDB, name: str, sample: str | None, columns: str | None, output: Path) -> Answer:
+    """Write a table to a new file of Parquet or CSV.
+
+    A NAME is samples, functions, instructions, apis, strings or labels.
+    """
+    if output.suffix.lower() not in _SUFFIXES:
+        raise click.BadParameter("give a name that ends in .parquet or .csv.", param_hint="'--output'")
+    sample_id = None if sample is None else get_sample(db, sample).sample_id
+    found = db.table(name, sample_id=sample_id, columns=None if columns is None else columns.split(","))
+    (found.write_csv if output.suffix.lower() == ".csv" else found.write_parquet)(output)
+    return answer_written(output)
+
+
+@command("page corpus.sampledb 12 > report.html", "page corpus.sampledb 12 --graphs 50 -o report.html")
+@SAMPLE
+@click.option(
+    "--graphs", type=click.IntRange(min=0), default=12, help="Number of functions to show in full, 12 by default."
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this new file.")
+def page(db: SampleDB, sample: str, graphs: int, output: Path | None) -> Answer:
+    """Print a page about a sample to send: one HTML file.
+
+    It needs nothing else, and runs no script but its own. It shows in full the functions with labels, then the largest
+    ones.
+    """
+    from sampledb.cli.page import write_page  # noqa: PLC0415 - it loads all that draws
+
+    html = write_page(db, get_sample(db, sample), graphs)
+    if output is None:
+        return Answer(lambda: html, lambda _: html.split("\n"))
+    with new_file(output) as partial:
+        partial.write_text(html, "ascii")
     return answer_written(output)
