@@ -189,6 +189,11 @@ def test_signatures_go_with_their_functions_and_other_handles_see_it(db: SampleD
         db.delete_sample(second)
         assert other.query("SELECT sample_id FROM signatures ORDER BY 1") == [{"sample_id": 1}, {"sample_id": 3}]
         assert [each.sample_id for each in other.similar_functions(1, 1)] == [3]
+    with sampledb.open(tmp_path / "received.sampledb") as received:
+        assert [outcome.status for outcome in received.merge(tmp_path / "test.sampledb")] == ["added", "added"]
+        (found,) = received.similar_functions(1, 1)
+        assert (found.sample_id, found.exact) == (2, True)
+        assert received.check(deep=True) == []
     assert db.check(deep=True) == []
 
 

@@ -94,7 +94,7 @@ def _first_report() -> dict[str, Any]:
     functions += [_smda_function(KERNEL, 99), _smda_function(2**63 - 8, 98)]
     odd = function(0x40, {"64": [instruction(64), instruction(80, "c3", "ret")]}, pic_hash=None, function_name="gap")
     functions += [odd | {"x-own": [1.5, None, 2**70], "apirefs": {"64": {"string": "odd!Api"}}}]
-    functions += [function(0x80, {}, function_name="no_blocks", binweight=0.0)]
+    functions += [function(0x80, {}, function_name="no_blocks", binweight=0.0), _large_function("xor", 1)]
     return report(
         *functions,
         seed=BINARY.decode(),
@@ -113,7 +113,15 @@ def _second_report() -> dict[str, Any]:
     functions = [function(0x1000 * number, function_name=f"sub_{number}") for number in range(1, 4)]
     for each in functions:
         del each["metadata"]["pic_hash"]
+    functions.append(_large_function("add", 2))
     return report(*functions, function(KERNEL, function_name="std::" + "x" * 1100), seed="second", bitness=32)
+
+
+def _large_function(mnemonic: str, pic_hash: int) -> dict[str, Any]:
+    """Return a function that is large enough for a signature."""
+    offset = 0x8000
+    lines = [instruction(offset + 5 * n, "3501000000", mnemonic, f"eax, {0x67452301 + 9 * n:#x}") for n in range(16)]
+    return function(offset, {str(offset): lines}, function_name="large", pic_hash=pic_hash)
 
 
 def _smda_function(offset: int, number: int) -> dict[str, Any]:
@@ -156,7 +164,9 @@ def read_answers(db: SampleDB) -> dict[str, Any]:
         "labels": [label.to_dict() for label in db.list_labels(history=True)],
         "jobs": [job.to_dict() for job in db.list_jobs()],
         "binary": db.get_binary(1).decode(),
-        "compared": db.compare(1, 1).to_dict()["pairs"],
+        "compared": [
+            [pair.a.name, pair.b.offset, pair.score, pair.exact] for pair in db.compare(1, 3, threshold=1).pairs
+        ],
         "apis": db.list_apis(),
         "strings": db.list_strings(),
         "found": {word: sorted((hit.sample_id, hit.function_id or 0) for hit in db.search(word)) for word in _WORDS},
