@@ -112,8 +112,13 @@ def require_regular_beside(path: str) -> None:
     SQLite would wait for it forever.
     """
     for beside in (path + suffix for suffix in BESIDE):
+        # Asked once: another process may remove its journal at any time.
+        try:
+            mode = os.lstat(beside).st_mode
+        except OSError:
+            continue
         # SQLite itself refuses symbolic links here.
-        if os.path.lexists(beside) and not os.path.islink(beside) and not os.path.isfile(beside):
+        if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
             raise StorageError.in_file(beside, "it is no regular file, and SQLite would use it; remove it")
 
 

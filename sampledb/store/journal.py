@@ -8,6 +8,8 @@ files behind, or fail where they cannot be created.
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from sampledb.errors import BusyError
@@ -19,6 +21,8 @@ from sampledb.store.sqlite import WAL_IS_SAFE, Connection, sqlite3
 # after a random pause of at most so many seconds.
 _ATTEMPTS: Final = 4
 _PAUSE: Final = 0.01
+# Milliseconds that one of them waits for the other to be done with the WAL.
+_MOST_WAIT: Final = 200
 
 
 class Journal:
@@ -70,8 +74,10 @@ class Journal:
                     self._switch(connection, "wal")
                 self._remove_dead_journal(connection)
                 return
-            # Others still use the file, or are closing it too; the file should be complete without its WAL.
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # Others still use the file, or are closing it too; the file should be complete without its WAL. They may
+            # wait for this connection, too: so it does not wait for its whole timeout.
+            with _waiting(connection, _MOST_WAIT):
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             time.sleep(_PAUSE * os.urandom(1)[0] / 255)
 
     def _remove_dead_journal(self, connection: Connection) -> None:
@@ -83,18 +89,26 @@ class Journal:
 
     def _switch(self, connection: Connection, mode: str) -> bool:
         """Switch the mode at once or not at all. It fails if anybody else uses the file."""
-        ((timeout,),) = connection.execute("PRAGMA busy_timeout")
-        connection.execute("PRAGMA busy_timeout = 0")
         try:
-            ((now,),) = connection.execute(f"PRAGMA journal_mode = {mode}")
+            with _waiting(connection, 0):
+                ((now,),) = connection.execute(f"PRAGMA journal_mode = {mode}")
         except sqlite3.OperationalError as error:
             if sqlite.result_code(error) not in sqlite.BUSY:
                 raise
             return False
-        finally:
-            connection.execute(f"PRAGMA busy_timeout = {timeout}")
         return bool(now == mode)
 
     def _unsafe(self) -> BusyError:
         reason = "another process uses it in WAL mode, and this process's SQLite has the WAL-reset bug"
         return BusyError.of(self._path, reason, self._timeout)
+
+
+@contextmanager
+def _waiting(connection: Connection, milliseconds: int) -> Iterator[None]:
+    """Have statements fail if somebody else holds a lock for longer."""
+    ((timeout,),) = connection.execute("PRAGMA busy_timeout")
+    connection.execute(f"PRAGMA busy_timeout = {min(milliseconds, timeout)}")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {timeout}")
