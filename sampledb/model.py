@@ -454,8 +454,9 @@ class FunctionMatch(Record, frozen=True):
         offset: Address of its entry, unsigned 64-bit.
         name: SMDA's `function_name`, `""` when there is no symbol.
         family: Of its sample, `""` for none.
-        score: From 0 to 100: from 60 on it is most likely the same function, from 50 on perhaps. Builds for other
-            architectures, and without optimization, score lower: there, what is first counts.
+        score: From 0 to 100: from 60 on it is most likely the same function, one of less than 40 instructions from 70
+            on; from 50 on perhaps. Builds for other architectures, and without optimization, score lower: there, what
+            is first counts.
         exact: Whether both have the same `pic_hash`, from the same version of SMDA; the score is 100.
         label: The name that somebody gave to the function, `""` for none.
         num_instructions: Instructions in all blocks; functions of less than 20 are alike by chance more often.
