@@ -9,7 +9,6 @@ import argparse
 import datetime as dt
 import os
 import platform
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -34,8 +33,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=figures.PATH, help="the file to write the figures to")
     arguments = parser.parse_args()
     paths = corpus.make_reports(arguments.reports)
-    with tempfile.TemporaryDirectory(dir=corpus.CACHE) as folder:
-        result = measure(paths, Path(folder), arguments.functions)
+    with corpus.new_folder() as folder:
+        result = measure(paths, folder, arguments.functions)
     print(tables.format_figures(result))
     figures.save_figures(result, arguments.json)
     picture.draw_figures(result, arguments.json.with_suffix(".svg"))

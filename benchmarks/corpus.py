@@ -8,6 +8,7 @@ import hashlib
 import re
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -30,6 +31,14 @@ PLATFORMS: Final = (
     "manylinux_2_28_x86_64",
     "manylinux_2_28_aarch64",
 )
+
+
+@contextlib.contextmanager
+def new_folder() -> Iterator[Path]:
+    """Yield a new folder on the disk of the cache, which is deleted at the end."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        yield Path(folder)
 
 
 def make_reports(count: int) -> list[Path]:

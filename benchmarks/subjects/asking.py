@@ -6,7 +6,6 @@ is in all of them.
 
 import argparse
 import sqlite3
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import count, islice
@@ -129,8 +128,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.subjects.asking", description=__doc__)
     parser.add_argument("--functions", type=int, default=1_000_000, help="functions in the store (default: a million)")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=corpus.CACHE) as folder:
-        asking = measure(corpus.make_reports(280), Path(folder), arguments.functions)
+    with corpus.new_folder() as folder:
+        asking = measure(corpus.make_reports(280), folder, arguments.functions)
     print(asking)
     figures.save_figures(msgspec.structs.replace(figures.load_figures(), asking=asking), figures.PATH)
 

@@ -6,7 +6,6 @@
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -72,8 +71,8 @@ def _collect(report: dict[str, Any]) -> list[list[Any]]:
 
 def main() -> None:
     """Measure, print, and save the result with the other figures."""
-    with tempfile.TemporaryDirectory(dir=corpus.CACHE) as folder:
-        columns = measure(corpus.make_reports(280), Path(folder))
+    with corpus.new_folder() as folder:
+        columns = measure(corpus.make_reports(280), folder)
     print(columns)
     figures.save_figures(msgspec.structs.replace(figures.load_figures(), columns=columns), figures.PATH)
 

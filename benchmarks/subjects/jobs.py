@@ -5,7 +5,6 @@
 
 import argparse
 import os
-import tempfile
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -58,8 +57,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.subjects.jobs", description=__doc__)
     parser.add_argument("--binaries", type=int, default=80, help="number of binaries (default: 80)")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=corpus.CACHE) as folder:
-        batch = measure(arguments.binaries, Path(folder))
+    with corpus.new_folder() as folder:
+        batch = measure(arguments.binaries, folder)
     print(batch)
     figures.save_figures(msgspec.structs.replace(figures.load_figures(), batch=batch), figures.PATH)
 

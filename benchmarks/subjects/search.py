@@ -7,7 +7,6 @@ repeat, and the index holds each name once, so they would make search look faste
 import argparse
 import random
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
@@ -108,8 +107,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.subjects.search", description=__doc__)
     parser.add_argument("--functions", type=int, default=1_000_000, help="number of names (default: a million)")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=corpus.CACHE) as folder:
-        searching = measure(corpus.make_reports(280), Path(folder), arguments.functions)
+    with corpus.new_folder() as folder:
+        searching = measure(corpus.make_reports(280), folder, arguments.functions)
     print(searching)
     figures.save_figures(msgspec.structs.replace(figures.load_figures(), searching=searching), figures.PATH)
 

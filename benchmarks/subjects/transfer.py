@@ -6,7 +6,6 @@ processes included, say what the work costs; adding uses all cores, and merging 
 
 import argparse
 import resource
-import tempfile
 from collections.abc import Callable, Iterator
 from itertools import count, islice
 from pathlib import Path
@@ -68,8 +67,8 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1000, help="number of samples (default: 1,000)")
     parser.add_argument("--largest", type=int, default=_LARGEST, help="bytes of the largest report (default: 4 MB)")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=corpus.CACHE) as folder:
-        spent = measure(Path(folder), arguments.samples, arguments.largest)
+    with corpus.new_folder() as folder:
+        spent = measure(folder, arguments.samples, arguments.largest)
     adding = spent["add_samples"]
     for name, (seconds, cpu_seconds) in spent.items():
         ratios = f"{adding.seconds / seconds:6.1f} and {adding.cpu_seconds / cpu_seconds:6.1f} times as fast"

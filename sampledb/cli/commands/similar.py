@@ -97,17 +97,14 @@ def similar(db: SampleDB, sample: str, function: str, *, explain: bool, **option
     one = get_function(db, get_sample(db, sample), function)
     make_signatures(db)
     found = db.similar_functions(one.sample_id, one.function_id, **options)
-    why = {each.function_id: _explain(db, one, each) for each in found} if explain else {}
+    ids = one.sample_id, one.function_id
+    why = {each.function_id: db.explain(*ids, each.sample_id, each.function_id) for each in found if explain}
     return Answer(
         lambda: [
             each.to_dict() | ({"explanation": why[each.function_id].to_dict()} if explain else {}) for each in found
         ],
         lambda screen: format_table(screen, _MATCHES, _format_matches(db, found, why)),
     )
-
-
-def _explain(db: SampleDB, one: Function, other: FunctionMatch) -> Explanation:
-    return db.explain(one.sample_id, one.function_id, other.sample_id, other.function_id)
 
 
 def _format_matches(
