@@ -10,6 +10,7 @@ from sampledb.database.handle import Handle
 from sampledb.errors import InvalidInputError, NotFoundError
 from sampledb.format import references as names
 from sampledb.model import Counts, Function, FunctionHit, Known, RecordList, SampleId
+from sampledb.store import forks
 from sampledb.store.sqlite import Connection
 from sampledb.store.tables import functions, labels, references, samples
 from sampledb.store.tables.lookup import addresses
@@ -111,7 +112,8 @@ class Find(Handle):
         if sample_id is not None:
             with self._connections.reading() as connection:
                 samples.locate(connection, filters["sample_id"])
-        return islice(FunctionSearch(self._connections, conditions, scan).run(progress), most)
+        hits = FunctionSearch(self._connections, conditions, scan).run(progress)
+        return forks.in_one_process(islice(hits, most))
 
     def list_apis(self, sample_id: int | None = None, *, pattern: str = "*") -> dict[str, int]:
         """Return the number of functions that refer to each API, most first, in a sample or in all.

@@ -10,10 +10,12 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
-from sampledb.errors import StorageError
+from sampledb.errors import ClosedError, StorageError
 from sampledb.intake.files import Identity
+
+_T = TypeVar("_T")
 
 
 class Forkable(Protocol):
@@ -85,6 +87,21 @@ def delay() -> Iterator[None]:
         if _lock.acquire(timeout=_PATIENCE):
             _changed.notify_all()
             _lock.release()
+
+
+def in_one_process(items: Iterator[_T]) -> Iterator[_T]:
+    """Yield items that threads make, in the process that has these threads.
+
+    A child that was forked meanwhile has copies of their locks, which nobody releases: it must ask for nothing more.
+
+    Raises:
+        ClosedError: In such a child.
+    """
+    owner = os.getpid()
+    for item in items:
+        yield item
+        if os.getpid() != owner:
+            raise ClosedError("This iterator belongs to the process that was forked; begin another one here.")
 
 
 def abandon(*connections: object) -> None:

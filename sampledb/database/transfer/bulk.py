@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeGuard
 
 from sampledb.database.handle import refuse_open_store
-from sampledb.errors import BusyError, ClosedError, ConflictError, CorruptFileError, InvalidInputError, SampleDBError
+from sampledb.errors import BusyError, ConflictError, CorruptFileError, InvalidInputError, SampleDBError
 from sampledb.format.report import Report, peek_sha256
 from sampledb.intake.finder import find_reports
 from sampledb.intake.mcrit.reader import is_mcrit_name
@@ -61,7 +61,6 @@ class BulkAdd:
     def __init__(self, connections: Connections, *, exist_ok: bool) -> None:
         self._connections = connections
         self._exist_ok = exist_ok
-        self._owner = os.getpid()
         self._pending: deque[_Pending] = deque()
 
     def run(self, items: Iterable[object]) -> Iterator[Outcome]:
@@ -98,8 +97,6 @@ class BulkAdd:
 
     def _store_next(self) -> list[Outcome]:
         """Wait for the first pending item; store it with those behind it that are ready, and return their outcomes."""
-        if os.getpid() != self._owner:
-            raise ClosedError("This add_samples() belongs to the process that was forked; begin another one here.")
         batch = [self._pending.popleft()]
         batch[0].resolve()
         while self._pending and self._pending[0].is_ready and len(batch) < _BATCH:

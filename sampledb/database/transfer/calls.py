@@ -57,7 +57,7 @@ class Transfer(Handle):
                     progress(outcome.index + 1, total, outcome)
                 yield outcome
 
-        return outcomes()
+        return forks.in_one_process(outcomes())
 
     def merge(
         self, other: "str | os.PathLike[str] | Handle", *, policy: Policy = "keep", progress: Progress | None = None
