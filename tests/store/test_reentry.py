@@ -436,6 +436,20 @@ def test_a_fork_waits_for_a_thread_that_opens_a_file() -> None:
 
 
 @forking
+def test_a_child_asks_nothing_more_of_its_parents_threads() -> None:
+    """A lock that such a thread has at the fork is never released in the child."""
+    asked = iter("ab")
+    items = forks.in_one_process(asked)
+    assert next(items) == "a"
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(ClosedError):
+            os._exit(int(next(items) == "b"))
+        os._exit(5 if next(asked) == "b" else 2)
+    assert (wait_for(child), next(items)) == (5, "b")
+
+
+@forking
 @pytest.mark.parametrize("times", [10, pytest.param(200, marks=pytest.mark.sweep)])
 def test_children_open_a_file_that_threads_of_the_parent_open_and_close(path: Path, times: int) -> None:
     program = """
