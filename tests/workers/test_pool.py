@@ -84,7 +84,7 @@ def test_work_that_has_begun_is_cancelled_with_its_process(pool: Pool) -> None:
         return ask(REPORT, None)
 
     stuck, waiting = pool.submit(wait), pool.submit(parse)
-    has_begun.wait()
+    assert has_begun.wait(HANGS)
     pool.cancel(waiting)
     assert waiting.cancelled()
     while not stuck.done():
