@@ -67,7 +67,7 @@ def get_screen(stream: TextIO | None = None) -> Screen:
     has_colours = (
         (stream.isatty() or os.environ.get("FORCE_COLOR")) and not os.environ.get("NO_COLOR") and not is_dumb()
     )
-    return Screen(count_columns(stream) if stream.isatty() else None, _paint if has_colours else _keep)
+    return Screen(count_columns(stream) if stream.isatty() else None, _paint if has_colours else lambda text, _: text)
 
 
 def is_dumb() -> bool:
@@ -86,10 +86,6 @@ def _paint(text: str, style: str) -> str:
     last = style.rsplit(maxsplit=1)[-1]
     colour = None if last in {"bold", "dim"} else last
     return click.style(text, fg=colour, bold="bold" in style or None, dim="dim" in style or None)
-
-
-def _keep(text: str, _: str) -> str:
-    return text
 
 
 def print_answer(answer: Answer, *, as_json: bool, columns: Sequence[str] | None = None) -> None:

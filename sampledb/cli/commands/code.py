@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import chain, islice
 from typing import Any, Final
 
@@ -81,7 +80,9 @@ def find(db: SampleDB, samples: Sequence[str], limit: int, **conditions: Any) ->
     # Each is prepared now, so that a bad condition is an error before anything is printed.
     searches = [db.find_functions(sample_id=each, progress=bar.set, **conditions) for each in ids]
     hits = _take_hits(islice(chain.from_iterable(searches), limit or None), bar)
-    return Answer(lambda: (each.to_dict() for each in hits), partial(_format_hits, db=db, hits=hits))
+    return Answer(
+        lambda: (each.to_dict() for each in hits), lambda screen: format_table(screen, _HITS, _format_rows(db, hits))
+    )
 
 
 def _take_hits(hits: Iterator[FunctionHit], bar: Bar) -> Iterator[FunctionHit]:
@@ -89,10 +90,6 @@ def _take_hits(hits: Iterator[FunctionHit], bar: Bar) -> Iterator[FunctionHit]:
     with show_line(bar.format):
         first = [*islice(hits, _AT_FIRST)]
     yield from chain(first, hits)
-
-
-def _format_hits(screen: Screen, db: SampleDB, hits: Iterable[FunctionHit]) -> Iterator[str]:
-    return format_table(screen, _HITS, _format_rows(db, hits))
 
 
 def _format_rows(db: SampleDB, hits: Iterable[FunctionHit]) -> Iterator[Sequence[str]]:
