@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import sampledb
-from tests.workers.processes import killed_at_last
+from tests.workers.processes import HANGS, killed_at_last
 
 _OWN_SQLITE: Final = "import sys\nsys.modules['pysqlite3'] = None\n"
 _CRASH: Final = """
@@ -28,7 +28,7 @@ def run(program: str, *arguments: object, own_sqlite: bool = False) -> "subproce
     """Run a program to its end; `own_sqlite` hides pysqlite3, as on platforms that have no wheels of it."""
     code = (_OWN_SQLITE if own_sqlite else "") + program
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=False)
 
 
 def run_and_kill(program: str, *arguments: object, lines: int = 1) -> list[int]:
