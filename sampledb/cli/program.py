@@ -1,4 +1,4 @@
-"""What all commands share: the file first, `--json`, errors in one line, exit codes, and the help that lists them."""
+"""What all commands share: the file first, `--json`, errors in one line, exit codes, help."""
 
 import os
 import sys

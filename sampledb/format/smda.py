@@ -1,4 +1,4 @@
-"""SMDA's functions in two shapes: exactly what SMDA writes, which columns can hold, and the least that it requires."""
+"""SMDA's functions in two shapes: exactly what SMDA writes, and the least that it requires."""
 
 from collections.abc import Sequence
 from math import copysign

@@ -1,4 +1,4 @@
-"""Files of the user: which file a path leads to, what stands beside it, how it is read, how a new one appears.
+"""Files of the user: resolve paths, look beside files, read them, and create new ones.
 
 Whatever opens, writes or copies a store asks here first, because SQLite believes what it finds beside a name.
 """

@@ -1,6 +1,7 @@
-"""The records that the calls return: frozen structs, in the terms of SMDA, MCRIT and the CCExtractor platform.
+"""The records that the calls return: frozen structs.
 
-Field order is column order: `samples` and `functions` derive their SELECTs from it.
+Their terms are those of SMDA, MCRIT and the CCExtractor platform. Field order is column order:
+`samples` and `functions` derive their SELECTs from it.
 """
 
 from sampledb.model.file import Problem, Stats

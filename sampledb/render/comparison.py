@@ -1,4 +1,4 @@
-"""Compare two functions block by block: which blocks are the same, which changed, and which only one of them has."""
+"""Compare two functions block by block: a block is the same, changed, or only in one of them."""
 
 import re
 from difflib import SequenceMatcher

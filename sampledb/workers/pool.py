@@ -1,4 +1,4 @@
-"""Threads that each drive one child process: limits, cancellation and restarts, whatever the processes meet."""
+"""Threads that each drive one child process: limits, cancellation and restarts."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""Scan frames in child processes: on all cores, and so that a pattern that never ends can be ended."""
+"""Scan frames in child processes: on all cores, and a pattern that never ends can be stopped."""
 
 from collections.abc import Sequence
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""The commands that ask what is in the code: functions by what they say and do, and what they are connected with."""
+"""The commands about code: find functions, list APIs and strings, callers, callees and twins."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Find functions: candidates by the indexes, then a look at their frames, here or in child processes."""
+"""Find functions: candidates by the indexes, then their frames, here or in child processes."""
 
 import os
 from collections import deque

@@ -1,4 +1,4 @@
-"""Decide what of another side's knowledge of a sample comes here, and report what is different."""
+"""Decide what of another side's knowledge comes here, and report differences."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, TypeAlias
