@@ -20,7 +20,7 @@ class _Named(Protocol):
 
 _Record = TypeVar("_Record", bound=_Named)
 _Call = TypeVar("_Call", bound=Callable[..., Any])
-#: What a list can be sorted by: the keys of records, under names for people.
+#: The orders of a list: the name of each on the command line, and the key of a record.
 Orders: TypeAlias = Mapping[str, Callable[[Any], Any]]
 
 

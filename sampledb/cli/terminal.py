@@ -131,7 +131,7 @@ def _format_csv(columns: Sequence[str], data: Any) -> Iterator[str]:  # noqa: AN
 
 
 def _encode_cell(value: object) -> object:
-    """Return a value as CSV has it: text and numbers as they are, nothing for null, and other values as JSON."""
+    """Return a value for CSV: text and numbers unchanged, nothing for null, and other values as JSON."""
     if value is None or (isinstance(value, str | int | float) and not isinstance(value, bool)):
         return value
     return value.hex() if isinstance(value, bytes) else json.dumps(value, ensure_ascii=False, default=_encode_unknown)
@@ -149,7 +149,7 @@ def label(text: str, word: str = "Error:") -> str:
 
 def write(stream: TextIO, text: str) -> None:
     """Write text to a stream and flush it."""
-    # Translates colours for old consoles of Windows; they were left out already where nobody wants them.
+    # Translates colours for old consoles of Windows. Where colours are unwanted, the text has none.
     click.echo(text, file=stream, nl=False, color=True)
 
 

@@ -25,7 +25,7 @@ from sampledb.format.xcfg import FunctionRow, Functions, parse_functions
 MAX_VALUES: Final = 1 << 24
 # Bytes of JSON: every Sample carries them; SMDA's take some hundred.
 MAX_STATISTICS: Final = 1 << 20
-# Of larger reports the text is not copied once more.
+# The text of larger reports is not copied another time.
 _ONE_PASS_BYTES: Final = 64 * 1024 * 1024
 _XCFG: Final = b'"xcfg":'
 
@@ -59,7 +59,7 @@ class KnownFunction(msgspec.Struct):
 
 
 class Mcrit(msgspec.Struct):
-    """What MCRIT knows of a sample and SMDA does not, as a report has it under `mcrit`.
+    """What only MCRIT knows of a sample: the value of a report's key `mcrit`.
 
     Attributes:
         config: The configuration that made the MinHashes, as an export of MCRIT's has it.
@@ -212,7 +212,7 @@ def _make_report(header: bytes, blob: bytes, functions: Functions, overrides: di
 
 
 def _split(data: bytes) -> tuple[dict[str, Raw], dict[str, Raw]]:
-    """Return the members of a report besides `xcfg`, and those of `xcfg`."""
+    """Return the members of a report without `xcfg`, and those of `xcfg`."""
     members = strictjson.parse_members(data, "$")
     functions = members.pop("xcfg", None)
     if functions is None and "sample_entries" in members:

@@ -76,7 +76,7 @@ class LooseMetadata(msgspec.Struct):
 
 
 class LooseFunction(msgspec.Struct):
-    """A function dict that SMDA can load; anything else may stand beside these keys."""
+    """A function dict that SMDA can load; it may have any other keys."""
 
     offset: _Unsigned
     blocks: dict[str, Any]  # lists of LooseInstruction, which `xcfg` checks, so that errors name the block

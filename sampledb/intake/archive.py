@@ -177,7 +177,7 @@ class _MemberFile(io.RawIOBase):
 
 
 class _BoundedDirectory:
-    """An archive for `zipfile`, which reads its directory at once: as much as a forged one claims there is."""
+    """An archive for `zipfile`, which reads the whole directory at once, of whatever size a forged one claims."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -10,7 +10,7 @@ from sampledb.render.graph import MAX_BLOCKS, Graph, Instruction, Mark
 
 _RELATIVE: Final = re.compile(r"\b(?:rip|pc) [+-] 0x[0-9a-f]+")
 _NUMBER: Final = re.compile(r"0x[0-9a-f]+")
-# An image is hardly ever larger. Numbers so near to an instruction count as addresses, which differ everywhere.
+# The size of the largest usual image. Numbers so near to an instruction count as addresses, which differ in each build.
 _NEAR: Final = 1 << 24
 # What is smaller is a size or an index, also in images that begin at 0.
 _SMALLEST_ADDRESS: Final = 0x1000

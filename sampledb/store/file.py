@@ -84,7 +84,7 @@ def open_file(path: str, *, readonly: bool, timeout: float) -> OpenedFile:
 
 
 def _is_in_use(path: str) -> bool:
-    """Return whether this process has the file open, or another thread opens it; then nobody else may close it."""
+    """Return whether this process has the file open, or is opening it; then no other descriptor of it may be closed."""
     return forks.is_open(path) or _opening.count(path) > 1
 
 

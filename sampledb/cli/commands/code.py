@@ -17,7 +17,7 @@ from sampledb.cli.table import Column, format_table
 from sampledb.cli.terminal import Answer, Screen
 from sampledb.cli.views import format_name
 
-# Hits that are waited for before the first is shown: a bar and a table have no room beside each other.
+# Hits before the first is printed: until then, a bar has the line that the table needs.
 _AT_FIRST: Final = 1000
 
 _HITS: Final = (

@@ -131,7 +131,7 @@ class Runner:
         return bool(self._futures)
 
     def _may_submit(self) -> bool:
-        # No more than can begin: a job that waits for a worker would count as attempted.
+        # Only as many as can begin: a job that waits for a worker would count as attempted.
         running = sum(not future.done() for future in self._futures)
         # Results that wait to be stored take memory.
         has_room = running < self._workers.size and len(self._futures) < 2 * self._workers.size

@@ -109,7 +109,7 @@ def _decide_label(ours: Sequence[Label], theirs: Sequence[Label], policy: Policy
         plan.differences.append(
             Difference("label", _text(last), _text(other), "theirs" if takes else "ours", other.offset)
         )
-    # Where nobody said anything here, a label that was removed there is history only.
+    # A label that was removed there, and never existed here, is history only.
     taken = [msgspec.structs.replace(other, **_text(other))] if takes and (last or other.is_current) else []
     plan.labels += taken
     said = {_key(label) for label in (*ours, *taken)}

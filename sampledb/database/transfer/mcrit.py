@@ -129,7 +129,7 @@ def _iterate(connection: Connection, sample_id: SampleId) -> Iterator[Function]:
 
 
 def _list_labels(connection: Connection, sample_id: SampleId) -> dict[int, list[dict[str, str]]]:
-    """Return the labels of each offset as MCRIT has them: whoever said a name, once, oldest first.
+    """Return the labels of each offset as MCRIT stores them: each name once for each user, oldest first.
 
     Names that somebody removed are left out.
     """

@@ -166,7 +166,7 @@ class _Search:
         self._conditions = self._make_conditions(terms) if self._has_functions else Conditions()
 
     def _make_conditions(self, terms: Terms) -> Conditions:
-        """Return what functions must meet besides the words."""
+        """Return the conditions that functions must meet in addition to the words."""
         restricting = terms.select(*SAMPLE_FIELDS)
         among = frozenset(each for each, *_ in self._find_samples(restricting)) if restricting else None
         hashes = {each.value for each in terms.select("pic_hash")}
