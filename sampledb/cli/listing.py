@@ -27,7 +27,7 @@ Orders: TypeAlias = Mapping[str, Callable[[Any], Any]]
 def take_part(orders: Orders) -> Callable[[_Call], _Call]:
     """Give a command the options whose values `select_part` takes."""
     options = (
-        click.option("--name", metavar="GLOB", help="Only those with such a name; capitals are ignored."),
+        click.option("--name", metavar="GLOB", help="Only those with this name; capitals are ignored."),
         click.option(
             "--sort", type=click.Choice(list(orders)), help="By this; counts, sizes and dates begin with the largest."
         ),

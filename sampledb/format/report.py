@@ -216,7 +216,7 @@ def _split(data: bytes) -> tuple[dict[str, Raw], dict[str, Raw]]:
     members = strictjson.parse_members(data, "$")
     functions = members.pop("xcfg", None)
     if functions is None and "sample_entries" in members:
-        raise InvalidInputError.in_report("$", "is an export of MCRIT's; add_samples() takes it by a name with .mcrit")
+        raise InvalidInputError.in_report("$", "is an export of MCRIT; add_samples() reads it from a .mcrit file")
     if functions is None:
         raise InvalidInputError.in_report("$.xcfg", "is missing")
     return members, strictjson.parse_members(functions, "$.xcfg")
@@ -248,9 +248,9 @@ def _split_in_one_pass(data: bytes) -> tuple[dict[str, Raw], dict[str, Raw]] | N
 def _refuse_excess(members: Mapping[str, Raw], header: bytes) -> None:
     """Raise InvalidInputError if the header is too large; as Python objects it takes up to 30 times its bytes."""
     if len(header) > codec.MAX_BYTES[codec.JSON]:
-        raise InvalidInputError.in_report("$", f"holds over {codec.MAX_BYTES[codec.JSON]} bytes besides its functions")
+        raise InvalidInputError.in_report("$", f"holds over {codec.MAX_BYTES[codec.JSON]} bytes without its functions")
     if header.count(b",") > MAX_VALUES:
-        raise InvalidInputError.in_report("$", f"holds over {MAX_VALUES} values besides its functions")
+        raise InvalidInputError.in_report("$", f"holds over {MAX_VALUES} values without its functions")
     if len(memoryview(members.get("statistics", b""))) > MAX_STATISTICS:
         raise InvalidInputError.in_report("$.statistics", f"is longer than {MAX_STATISTICS} bytes")
 

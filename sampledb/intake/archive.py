@@ -99,7 +99,7 @@ def unpack_only_member(file: BinaryIO, name: str) -> Iterator[bytes]:
     """Yield the content of the only report in an archive, or raise InvalidInputError."""
     members = list_members(file, name)
     if len(members) != 1:
-        raise InvalidInputError.in_file(name, f"is an archive of {len(members)} reports; find_reports() reads such")
+        raise InvalidInputError.in_file(name, f"is an archive of {len(members)} reports; read it with find_reports()")
     return unpack_member(file, members[0], name)
 
 

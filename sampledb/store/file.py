@@ -211,7 +211,7 @@ def _read_format(connection: Connection, path: str) -> int:
         NewerFormatError: A later version of this package wrote it.
         StorageError: Its format is too old to be upgraded.
     """
-    # Not the functions pragma_…(): a view with such a name in the file would answer instead.
+    # Not the functions pragma_…(): a view of this name in the file would answer instead.
     application_id, version = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
     )

@@ -45,17 +45,17 @@ def _parse_integer(text: str) -> int:
     "find corpus.sampledb --text 'mov .*fs:\\[0x30\\]' --limit 20",
     columns=FunctionHit.__struct_fields__,
 )
-@click.option("--api", metavar="GLOB", help="Refer to such an API: 'CreateFile*', 'kernel32.dll!*'.")
+@click.option("--api", metavar="GLOB", help="Refer to this API: 'CreateFile*', 'kernel32.dll!*'.")
 @click.option("--string", metavar="TEXT", help="Refer to a string that contains this.")
 @click.option(
     "--constant", metavar="INTEGER", type=_parse_integer, help="Have this immediate operand: decimal, negative, 0x…."
 )
-@click.option("--mnemonics", metavar="LIST", help="Have such a run of instructions; * is any one.")
-@click.option("--code", metavar="HEX", help="Have such a run of bytes; ?? is any one.")
+@click.option("--mnemonics", metavar="LIST", help="Contain this run of instructions; * is any one.")
+@click.option("--code", metavar="HEX", help="Contain this run of bytes; ?? is any one.")
 @click.option("--text", metavar="REGEX", help="Have an instruction in which this regular expression is found.")
 @click.option("--pic-hash", metavar="HASH", help="Have exactly this hash, as `functions` shows it.")
-@click.option("--name", metavar="GLOB", help="Have such a name.")
-@click.option("--label", metavar="GLOB", help="Have such a label.")
+@click.option("--name", metavar="GLOB", help="Have this name.")
+@click.option("--label", metavar="GLOB", help="Have this label.")
 @click.option("--sample", "samples", metavar="SAMPLE", multiple=True, help="Only in this; can be given many times.")
 @click.option("--family", help="Only in samples of this family.")
 @click.option("--tag", help="Only in samples with this tag.")

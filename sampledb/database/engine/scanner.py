@@ -133,7 +133,7 @@ class FunctionSearch:
             rule = f"a regular expression that takes less than {limit:g} seconds for a few functions; make it simpler"
             raise InvalidInputError.of("text", rule, self._scan.text) from error
         except DiedError as error:
-            return Answer([], f"{error} as it read a frame, perhaps for want of memory")
+            return Answer([], f"{error} as it read a frame, perhaps because memory ran out")
 
     def _finish(self, work: _Work) -> Iterator[FunctionHit]:
         """Yield the hits among candidates, in their order."""
