@@ -153,3 +153,8 @@ def load_figures() -> Figures:
 def save_figures(figures: Figures, path: Path) -> None:
     """Write the figures as JSON, one value per line."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n")
+
+
+def replace_figures(**new: object) -> None:
+    """Save some new figures with the others of the last run."""
+    save_figures(msgspec.structs.replace(load_figures(), **new), PATH)

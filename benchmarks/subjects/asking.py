@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
-import msgspec
-
 import sampledb
 from benchmarks import corpus
 from benchmarks.corpus import vary_report
@@ -131,7 +129,7 @@ def main() -> None:
     with corpus.new_folder() as folder:
         asking = measure(corpus.make_reports(280), folder, arguments.functions)
     print(asking)
-    figures.save_figures(msgspec.structs.replace(figures.load_figures(), asking=asking), figures.PATH)
+    figures.replace_figures(asking=asking)
 
 
 if __name__ == "__main__":

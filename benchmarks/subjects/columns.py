@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 import sampledb
 from benchmarks import corpus
 from benchmarks.measure import time_rounds
@@ -74,7 +72,7 @@ def main() -> None:
     with corpus.new_folder() as folder:
         columns = measure(corpus.make_reports(280), folder)
     print(columns)
-    figures.save_figures(msgspec.structs.replace(figures.load_figures(), columns=columns), figures.PATH)
+    figures.replace_figures(columns=columns)
 
 
 if __name__ == "__main__":

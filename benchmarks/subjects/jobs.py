@@ -10,7 +10,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
-import msgspec
 from smda.utility.BatchProcessor import disassembleParallel
 
 import sampledb
@@ -60,7 +59,7 @@ def main() -> None:
     with corpus.new_folder() as folder:
         batch = measure(arguments.binaries, folder)
     print(batch)
-    figures.save_figures(msgspec.structs.replace(figures.load_figures(), batch=batch), figures.PATH)
+    figures.replace_figures(batch=batch)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,6 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 import sampledb
 from benchmarks import corpus
 from benchmarks.corpus import vary_report
@@ -110,7 +108,7 @@ def main() -> None:
     with corpus.new_folder() as folder:
         searching = measure(corpus.make_reports(280), folder, arguments.functions)
     print(searching)
-    figures.save_figures(msgspec.structs.replace(figures.load_figures(), searching=searching), figures.PATH)
+    figures.replace_figures(searching=searching)
 
 
 if __name__ == "__main__":

@@ -20,14 +20,14 @@ class _Named(Protocol):
 
 _Record = TypeVar("_Record", bound=_Named)
 _Call = TypeVar("_Call", bound=Callable[..., Any])
-#: What a list can be sorted by: the keys of records, under names for people.
+#: The orders of a list: the name of each on the command line, and the key of a record.
 Orders: TypeAlias = Mapping[str, Callable[[Any], Any]]
 
 
 def take_part(orders: Orders) -> Callable[[_Call], _Call]:
     """Give a command the options whose values `select_part` takes."""
     options = (
-        click.option("--name", metavar="GLOB", help="Only those with such a name; capitals are ignored."),
+        click.option("--name", metavar="GLOB", help="Only those with this name; capitals are ignored."),
         click.option(
             "--sort", type=click.Choice(list(orders)), help="By this; counts, sizes and dates begin with the largest."
         ),

@@ -1,4 +1,4 @@
-"""Options that say more about what is added: its family and version, tags, whether it is a library."""
+"""Options that describe what is added: its family and version, tags, whether it is a library."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar

@@ -106,7 +106,8 @@ def get_function(db: SampleDB, sample: Sample, name: str) -> Function:
         return db.find_function(sample.sample_id, name)
     if name.isascii() and name.isdecimal() and len(name) <= _LONGEST_ID:
         return db.get_function(sample.sample_id, int(name))
-    only = _get_only("function", name, _find_functions(db, sample, name), _describe_function)
+    found = _find_functions(db, sample, name)
+    only = _get_only("function", name, found, lambda each: f"{each.function_id} {each.name} at {each.offset:#x}")
     return db.get_function(sample.sample_id, only.function_id)
 
 
@@ -116,10 +117,6 @@ def _find_functions(db: SampleDB, sample: Sample, name: str) -> list[FunctionHit
     labelled = [each for each in db.find_functions(label=exact, sample_id=sample.sample_id) if each.label == name]
     named = (each for each in db.find_functions(name=exact, sample_id=sample.sample_id) if each.name == name)
     return labelled or list(named) or list(islice(db.find_functions(name=name, sample_id=sample.sample_id), _MOST + 1))
-
-
-def _describe_function(function: FunctionHit) -> str:
-    return f"{function.function_id} {function.name} at {function.offset:#x}"
 
 
 def _get_only(resource: str, name: str, found: Sequence[_T], describe: Callable[[_T], str]) -> _T:

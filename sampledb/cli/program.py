@@ -1,4 +1,4 @@
-"""What all commands share: the file first, `--json`, errors in one line, exit codes, and the help that lists them."""
+"""What all commands share: the file first, `--json`, errors in one line, exit codes, help."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ _Call: TypeAlias = Callable[..., Answer]
 _Arguments: TypeAlias = dict[str, Any]
 
 _FAILED: Final = 1
-# As shells have it: 128 and the number of the signal, SIGINT and SIGPIPE.
+# The exit codes of shells: 128 plus the number of the signal, SIGINT and SIGPIPE.
 _INTERRUPTED: Final = 130
 _HUNG_UP: Final = 141
 
@@ -174,7 +174,7 @@ def _exit_on_error(*, as_json: bool) -> Iterator[None]:
         terminal.discard_output()
         sys.exit(_HUNG_UP)
     except OSError as error:
-        # Where it is stdout that fails, Python would try it once more.
+        # If stdout failed, Python would write to it again.
         terminal.discard_output()
         details = {"path": str(error.filename or "stdout"), "reason": error.strerror or str(error)}
         _fail(StorageError("{path}: {reason}.".format(**details), details), _FAILED, as_json=as_json)

@@ -119,21 +119,19 @@ class Progress:
             if record:
                 data[type(record).__name__.lower()] = record.to_dict()
             data["error"] = error and error.to_dict()
-            about = f"{_get_identity(record)} {source}" if record else source
+            about = (
+                f"{record.sample_id if isinstance(record, Sample) else record.job_id} {source}" if record else source
+            )
             self.note(became, about, data, failure=error.message if error else "", always=True)
 
     def _attempt(self, status: str, source: str, call: _Call) -> tuple[str, Sample | Job | None, SampleDBError | None]:
         try:
             return status, call(source), None
         except ConflictError as error:
-            return "existed", self._get_existing(error), None
+            get = self._db.get_job if error.details["resource"] == "job" else self._db.get_sample
+            return "existed", get(error.details["id"]), None
         except (InvalidInputError, AnalysisError) as error:
             return _FAILED, None, error
-
-    def _get_existing(self, error: ConflictError) -> Sample | Job:
-        if error.details["resource"] == "job":
-            return self._db.get_job(error.details["id"])
-        return self._db.get_sample(error.details["id"])
 
     def summarize(self, status: str, *, empty: str = "") -> Answer:
         """Return the counts, `status` first.
@@ -153,7 +151,3 @@ class Progress:
         counted = [each for each in (status, *others, _FAILED) if each == status or self._counts[each]]
         counts = ", ".join(f"{self._counts[each]:,} {each}" for each in counted)
         return f"{counts} in {self._bar.seconds:.1f} s ({self._bar.rate:.1f}/s)"
-
-
-def _get_identity(record: Sample | Job) -> int | str:
-    return record.sample_id if isinstance(record, Sample) else record.job_id

@@ -67,7 +67,7 @@ def get_screen(stream: TextIO | None = None) -> Screen:
     has_colours = (
         (stream.isatty() or os.environ.get("FORCE_COLOR")) and not os.environ.get("NO_COLOR") and not is_dumb()
     )
-    return Screen(count_columns(stream) if stream.isatty() else None, _paint if has_colours else _keep)
+    return Screen(count_columns(stream) if stream.isatty() else None, _paint if has_colours else lambda text, _: text)
 
 
 def is_dumb() -> bool:
@@ -86,10 +86,6 @@ def _paint(text: str, style: str) -> str:
     last = style.rsplit(maxsplit=1)[-1]
     colour = None if last in {"bold", "dim"} else last
     return click.style(text, fg=colour, bold="bold" in style or None, dim="dim" in style or None)
-
-
-def _keep(text: str, _: str) -> str:
-    return text
 
 
 def print_answer(answer: Answer, *, as_json: bool, columns: Sequence[str] | None = None) -> None:
@@ -135,7 +131,7 @@ def _format_csv(columns: Sequence[str], data: Any) -> Iterator[str]:  # noqa: AN
 
 
 def _encode_cell(value: object) -> object:
-    """Return a value as CSV has it: text and numbers as they are, nothing for null, and other values as JSON."""
+    """Return a value for CSV: text and numbers unchanged, nothing for null, and other values as JSON."""
     if value is None or (isinstance(value, str | int | float) and not isinstance(value, bool)):
         return value
     return value.hex() if isinstance(value, bytes) else json.dumps(value, ensure_ascii=False, default=_encode_unknown)
@@ -153,7 +149,7 @@ def label(text: str, word: str = "Error:") -> str:
 
 def write(stream: TextIO, text: str) -> None:
     """Write text to a stream and flush it."""
-    # Translates colours for old consoles of Windows; they were left out already where nobody wants them.
+    # Translates colours for old consoles of Windows. Where colours are unwanted, the text has none.
     click.echo(text, file=stream, nl=False, color=True)
 
 

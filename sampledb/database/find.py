@@ -1,4 +1,4 @@
-"""Public calls that ask what is in the code: functions by what they say and do, their callers, their twins."""
+"""Public calls that search code: functions by what they say and do, callers, callees and twins."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,1 +1,1 @@
-"""A plugin of Datasette and of sqlite-utils, which they import and nothing else does; it opens no file."""
+"""A plugin of Datasette and of sqlite-utils. Nothing else imports it, and it opens no file."""

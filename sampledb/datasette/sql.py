@@ -1,4 +1,4 @@
-"""SQL functions that read code: for connections of Datasette, of sqlite-utils, and of whoever calls `add_functions`."""
+"""SQL functions that read code; `add_functions` adds them to a connection."""
 
 import json
 import sqlite3

@@ -122,7 +122,7 @@ def decode(kind: int, blob: object, expected: object) -> bytes:
         size = cast("int | None", zstd.get_frame_info(body).decompressed_size)
         if size is None or size > MAX_BYTES[kind]:
             raise DecodeError(f"a blob declares {size} bytes")
-        # It takes no more for its window than the size, nor than 128 MiB.
+        # Its window takes at most that size, and at most 128 MiB.
         decompressor = zstd.ZstdDecompressor(zstd_dict=_read_dictionary(kind))
         content = decompressor.decompress(body, size)
     except zstd.ZstdError as error:

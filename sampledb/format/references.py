@@ -1,4 +1,4 @@
-"""Collect the APIs and strings that functions refer to, in all shapes in which reports have them.
+"""Collect the APIs and strings that functions refer to, in all shapes that reports have.
 
 SMDA writes `apirefs` as `{address: name}`. Its `stringrefs` are `{}` unless it collects strings, then a list of
 `{"string", "ins_addr", "data_addr", "type"}`; older ones are `{address: string}`. Reports of others may hold anything:

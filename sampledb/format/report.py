@@ -25,7 +25,7 @@ from sampledb.format.xcfg import FunctionRow, Functions, parse_functions
 MAX_VALUES: Final = 1 << 24
 # Bytes of JSON: every Sample carries them; SMDA's take some hundred.
 MAX_STATISTICS: Final = 1 << 20
-# Of larger reports the text is not copied once more.
+# The text of larger reports is not copied another time.
 _ONE_PASS_BYTES: Final = 64 * 1024 * 1024
 _XCFG: Final = b'"xcfg":'
 
@@ -59,7 +59,7 @@ class KnownFunction(msgspec.Struct):
 
 
 class Mcrit(msgspec.Struct):
-    """What MCRIT knows of a sample and SMDA does not, as a report has it under `mcrit`.
+    """What only MCRIT knows of a sample: the value of a report's key `mcrit`.
 
     Attributes:
         config: The configuration that made the MinHashes, as an export of MCRIT's has it.
@@ -212,11 +212,11 @@ def _make_report(header: bytes, blob: bytes, functions: Functions, overrides: di
 
 
 def _split(data: bytes) -> tuple[dict[str, Raw], dict[str, Raw]]:
-    """Return the members of a report besides `xcfg`, and those of `xcfg`."""
+    """Return the members of a report without `xcfg`, and those of `xcfg`."""
     members = strictjson.parse_members(data, "$")
     functions = members.pop("xcfg", None)
     if functions is None and "sample_entries" in members:
-        raise InvalidInputError.in_report("$", "is an export of MCRIT's; add_samples() takes it by a name with .mcrit")
+        raise InvalidInputError.in_report("$", "is an export of MCRIT; add_samples() reads it from a .mcrit file")
     if functions is None:
         raise InvalidInputError.in_report("$.xcfg", "is missing")
     return members, strictjson.parse_members(functions, "$.xcfg")
@@ -248,9 +248,9 @@ def _split_in_one_pass(data: bytes) -> tuple[dict[str, Raw], dict[str, Raw]] | N
 def _refuse_excess(members: Mapping[str, Raw], header: bytes) -> None:
     """Raise InvalidInputError if the header is too large; as Python objects it takes up to 30 times its bytes."""
     if len(header) > codec.MAX_BYTES[codec.JSON]:
-        raise InvalidInputError.in_report("$", f"holds over {codec.MAX_BYTES[codec.JSON]} bytes besides its functions")
+        raise InvalidInputError.in_report("$", f"holds over {codec.MAX_BYTES[codec.JSON]} bytes without its functions")
     if header.count(b",") > MAX_VALUES:
-        raise InvalidInputError.in_report("$", f"holds over {MAX_VALUES} values besides its functions")
+        raise InvalidInputError.in_report("$", f"holds over {MAX_VALUES} values without its functions")
     if len(memoryview(members.get("statistics", b""))) > MAX_STATISTICS:
         raise InvalidInputError.in_report("$.statistics", f"is longer than {MAX_STATISTICS} bytes")
 

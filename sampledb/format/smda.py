@@ -1,4 +1,4 @@
-"""SMDA's functions in two shapes: exactly what SMDA writes, which columns can hold, and the least that it requires."""
+"""SMDA's functions in two shapes: exactly what SMDA writes, and the least that it requires."""
 
 from collections.abc import Sequence
 from math import copysign
@@ -76,7 +76,7 @@ class LooseMetadata(msgspec.Struct):
 
 
 class LooseFunction(msgspec.Struct):
-    """A function dict that SMDA can load; anything else may stand beside these keys."""
+    """A function dict that SMDA can load; it may have any other keys."""
 
     offset: _Unsigned
     blocks: dict[str, Any]  # lists of LooseInstruction, which `xcfg` checks, so that errors name the block

@@ -99,7 +99,7 @@ def unpack_only_member(file: BinaryIO, name: str) -> Iterator[bytes]:
     """Yield the content of the only report in an archive, or raise InvalidInputError."""
     members = list_members(file, name)
     if len(members) != 1:
-        raise InvalidInputError.in_file(name, f"is an archive of {len(members)} reports; find_reports() reads such")
+        raise InvalidInputError.in_file(name, f"is an archive of {len(members)} reports; read it with find_reports()")
     return unpack_member(file, members[0], name)
 
 
@@ -177,7 +177,7 @@ class _MemberFile(io.RawIOBase):
 
 
 class _BoundedDirectory:
-    """An archive for `zipfile`, which reads its directory at once: as much as a forged one claims there is."""
+    """An archive for `zipfile`, which reads the whole directory at once, of whatever size a forged one claims."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

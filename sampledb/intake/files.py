@@ -1,4 +1,4 @@
-"""Files of the user: which file a path leads to, what stands beside it, how it is read, how a new one appears.
+"""Files of the user: resolve paths, look beside files, read them, and create new ones.
 
 Whatever opens, writes or copies a store asks here first, because SQLite believes what it finds beside a name.
 """
@@ -54,7 +54,7 @@ class Identity(NamedTuple):
         return cls(real, found.st_dev, found.st_ino)
 
     def is_same_file(self, other: "Identity") -> bool:
-        """Return whether both are one file, perhaps under two names."""
+        """Return whether both are one file, under one name or two."""
         return self[1:] == other[1:]
 
     def is_replaced(self) -> bool:
@@ -184,7 +184,7 @@ def _read_header(path: str) -> bytes:
 
 
 def find_left(path: str) -> str:
-    """Return what is left beside the real path `path` from another file of this name, or `""`.
+    """Return the path of a journal beside `path` that belongs to a former file of this name, or `""`.
 
     If there is a file at `path`, it is that file's.
     """
@@ -205,7 +205,7 @@ def create_empty(path: str) -> None:
 
 
 def require_new_name(path: str) -> None:
-    """Raise InvalidInputError if a new file cannot be created at `path`, for what is there or beside it.
+    """Raise InvalidInputError if something at `path`, or beside it, forbids a new file there.
 
     SQLite would apply the journal of a file that is gone to the new file, or take the new file for a journal.
     """
@@ -263,7 +263,7 @@ def open_readable(path: str | os.PathLike[str], name: str) -> BinaryIO:
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    # A pipe that nobody writes to would never open.
+    # Opening a pipe without a writer would never return.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 

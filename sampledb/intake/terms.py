@@ -1,4 +1,4 @@
-"""Terms of a search: parse words, phrases and conditions on fields, and score what contains the words."""
+"""Terms of a search: parse words, phrases and conditions on fields, and score texts."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Compare two functions block by block: which blocks are the same, which changed, and which only one of them has."""
+"""Compare two functions block by block: a block is the same, changed, or only in one of them."""
 
 import re
 from difflib import SequenceMatcher
@@ -6,11 +6,11 @@ from typing import Final
 
 import msgspec
 
-from sampledb.render.graph import MAX_BLOCKS, Block, Graph, Instruction, Mark
+from sampledb.render.graph import MAX_BLOCKS, Graph, Instruction, Mark
 
 _RELATIVE: Final = re.compile(r"\b(?:rip|pc) [+-] 0x[0-9a-f]+")
 _NUMBER: Final = re.compile(r"0x[0-9a-f]+")
-# An image is hardly ever larger. Numbers so near to an instruction count as addresses, which differ everywhere.
+# The size of the largest usual image. Numbers so near to an instruction count as addresses, which differ in each build.
 _NEAR: Final = 1 << 24
 # What is smaller is a size or an index, also in images that begin at 0.
 _SMALLEST_ADDRESS: Final = 0x1000
@@ -23,7 +23,10 @@ def mark_blocks(one: Graph, other: Graph) -> Graph:
     Blocks are the same if their instructions are, but for addresses. What stands between the same blocks in both is
     changed; what stands there in one of them only, only that one has.
     """
-    own, others = ([_normalize(block) for block in graph.blocks[:MAX_BLOCKS]] for graph in (one, other))
+    own, others = (
+        [tuple(map(_normalize, instructions)) for _, instructions in graph.blocks[:MAX_BLOCKS]]
+        for graph in (one, other)
+    )
     marks: list[Mark] = []
     for kind, begin, end, _, _ in SequenceMatcher(None, own, others, autojunk=False).get_opcodes():
         mark: Mark = "same" if kind == "equal" else "changed" if kind == "replace" else "only here"
@@ -31,12 +34,9 @@ def mark_blocks(one: Graph, other: Graph) -> Graph:
     return msgspec.structs.replace(one, marks=marks)
 
 
-def _normalize(block: Block) -> tuple[str, ...]:
-    """Return the instructions of a block without what depends on where it lies."""
-    return tuple(map(_normalize_instruction, block[1]))
+def _normalize(instruction: Instruction) -> str:
+    """Return an instruction without what depends on where it lies."""
 
-
-def _normalize_instruction(instruction: Instruction) -> str:
     def hide(found: re.Match[str]) -> str:
         number = int(found[0], 16) if len(found[0]) <= _LONGEST_ADDRESS else 0
         is_address = number >= _SMALLEST_ADDRESS and abs(number - instruction.address) < _NEAR

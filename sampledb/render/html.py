@@ -1,4 +1,4 @@
-"""HTML for notebooks and pages: cards and tables, without scripts, styles or resources of their own.
+"""HTML for notebooks and pages: cards and tables, without scripts or resources from elsewhere.
 
 Names, tags and operands come from malware. Unprintable characters are shown as escapes, so that nothing hides or
 reverses the text around it; markup is escaped; and everything has a bound.

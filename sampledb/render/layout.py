@@ -1,4 +1,4 @@
-"""Place the boxes of a directed graph in layers from top to bottom, by Sugiyama's method, and route its edges.
+"""Place the boxes of a directed graph in layers, by Sugiyama's method, and route its edges.
 
 Pure numbers: boxes are numbered from 0, lengths are pixels, y grows downwards. The library that does the work,
 fast-sugiyama, knows no sizes of boxes, aborts the process on self-loops, can take minutes for cycles,

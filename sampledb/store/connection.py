@@ -258,7 +258,7 @@ class Connections:
 
     def _leave_one_file(self, connection: Connection) -> None:
         """Tidy up as far as possible: everything is on disk already, and the file may be full, moved or read-only."""
-        # What stands beside the path of a file that was merely moved is still its own, and completes it.
+        # If the file was only moved, the journals at its old path still belong to it.
         if self.identity is not None and self.identity.is_replaced():
             return
         with suppress(SampleDBError), self._translating():

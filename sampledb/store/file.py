@@ -84,7 +84,7 @@ def open_file(path: str, *, readonly: bool, timeout: float) -> OpenedFile:
 
 
 def _is_in_use(path: str) -> bool:
-    """Return whether this process has the file open, or another thread opens it; then nobody else may close it."""
+    """Return whether this process has the file open, or is opening it; then no other descriptor of it may be closed."""
     return forks.is_open(path) or _opening.count(path) > 1
 
 
@@ -211,7 +211,7 @@ def _read_format(connection: Connection, path: str) -> int:
         NewerFormatError: A later version of this package wrote it.
         StorageError: Its format is too old to be upgraded.
     """
-    # Not the functions pragma_…(): a view with such a name in the file would answer instead.
+    # Not the functions pragma_…(): a view of this name in the file would answer instead.
     application_id, version = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
     )

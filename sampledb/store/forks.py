@@ -52,7 +52,7 @@ _abandoned: Final[list[object]] = []
 
 
 def watch(pool: Forkable) -> None:
-    """Tell a pool of every fork, for as long as it exists."""
+    """Call a pool at every fork, while the pool exists."""
     _all[id(pool)] = pool
 
 
@@ -62,7 +62,7 @@ def _find_pools() -> list[Forkable]:
 
 
 def is_open(path: str) -> bool:
-    """Return whether this process has an open pool for the file at `path`, perhaps by another name of the file."""
+    """Return whether this process has an open pool for the file at `path`, also under another name of the file."""
     try:
         identity = Identity.of(path)
     except StorageError:
@@ -72,7 +72,7 @@ def is_open(path: str) -> bool:
 
 @contextmanager
 def delay() -> Iterator[None]:
-    """Let forks in other threads wait: they would leave the child a lock inside SQLite that nobody releases."""
+    """Delay forks in other threads: the child would inherit a lock inside SQLite that is never released."""
     is_locked = _lock.acquire(timeout=_PATIENCE)
     try:
         _busy.append(threading.current_thread())

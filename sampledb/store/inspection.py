@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from sampledb.store import schema
 from sampledb.store.sqlite import Connection, sqlite3
@@ -79,13 +79,10 @@ def _find_columns(connection: Connection, kind: object, table: object, sql: obje
         return
     with closing(sqlite3.connect(":memory:")) as memory:
         memory.execute(before)
-        known, all_columns = (_read_columns(each, str(table)) for each in (memory, connection))
+        read = f"PRAGMA table_xinfo({table})"
+        known, all_columns = ([name for _, name, *_ in each.execute(read)] for each in (memory, connection))
     for name in reversed(all_columns[len(known) :]):
         yield Addition("column", f"{table}.{name}", f"ALTER TABLE {table} DROP COLUMN {_quote(name)};")
-
-
-def _read_columns(connection: Connection, table: str) -> list[Any]:
-    return [name for _, name, *_ in connection.execute(f"PRAGMA table_xinfo({table})")]
 
 
 def _is_part(statement: str, sql: object) -> bool:

@@ -70,7 +70,7 @@ class Journal:
         for _ in range(_ATTEMPTS):
             if self._switch(connection, "delete"):
                 if self.has_wal():
-                    # It could not be deleted: a virus scanner may have it open. Now it would be taken for another's.
+                    # It could not be deleted: a virus scanner may have it open. Later it would count as another file's.
                     self._switch(connection, "wal")
                 self._remove_dead_journal(connection)
                 return

@@ -1,4 +1,4 @@
-"""A loan: the connection that one call has, and the transaction around it, whatever interrupts the call."""
+"""A loan: the connection of one call and the transaction around it, whatever interrupts the call."""
 
 import sys
 import threading

@@ -88,7 +88,7 @@ def _watch() -> Iterator[int]:
 
 
 def find_interrupt() -> BaseException:
-    """Return what a signal handler raised in the statement that was interrupted last, which is seldom another error."""
+    """Return the error that a signal handler raised in the last statement that was interrupted."""
     error = getattr(_interrupts, "error", None) or KeyboardInterrupt()
     _interrupts.error = None
     return error

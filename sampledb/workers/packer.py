@@ -79,7 +79,7 @@ def _parse_elsewhere(content: bytes, ask: Ask) -> Report:
     except UnavailableError:
         return parse_report(content)
     except DiedError as error:
-        raise InvalidInputError.in_report("$", f"cannot be read: {error}, perhaps for want of memory") from error
+        raise InvalidInputError.in_report("$", f"cannot be read: {error}, perhaps because memory ran out") from error
     if answer.message:
         raise InvalidInputError(answer.message, answer.details)
     return answer.report or parse_report(content)

@@ -1,4 +1,4 @@
-"""Threads that each drive one child process: limits, cancellation and restarts, whatever the processes meet."""
+"""Threads that each drive one child process: limits, cancellation and restarts."""
 
 import os
 import threading
@@ -6,13 +6,16 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, Self, TypeAlias, TypeVar
+from time import monotonic
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from sampledb.workers.process import Process
 
 _T = TypeVar("_T")
 #: Sends a question to the thread's process and returns the answer; the second argument is a time limit in seconds.
 Ask: TypeAlias = Callable[[bytes, float | None], bytes]
+# Seconds for threads to end whose processes were killed.
+_PATIENCE: Final = 5.0
 
 
 class Pool:
@@ -26,9 +29,10 @@ class Pool:
         self._owner = os.getpid()
         self._tasks: SimpleQueue[tuple[Future[Any], Callable[[Ask], Any]] | None] = SimpleQueue()
         self._busy: dict[Future[Any], Process] = {}
+        # By thread.
+        self._processes: dict[int, Process] = {}
         self._is_shut_down = False
         self._lock = threading.Lock()
-        self._mine = threading.local()
         # Daemons: a program that ends does not wait for work that it has abandoned.
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
         for thread in self._threads:
@@ -60,15 +64,16 @@ class Pool:
             return
         with self._lock:
             self._is_shut_down = True
-            for process in self._busy.values():
+            for process in self._processes.values():
                 process.cancel()
         for _ in self._threads:
             self._tasks.put(None)
+        # An interrupt of the caller, while Python locks a future for it, leaves that locked: its thread never ends.
+        end = monotonic() + _PATIENCE
         for thread in self._threads:
-            thread.join()
+            thread.join(max(end - monotonic(), 0))
 
     def _work(self) -> None:
-        self._mine.process = None
         while (task := self._tasks.get()) is not None:
             future, work = task
             if not future.set_running_or_notify_cancel():
@@ -79,11 +84,11 @@ class Pool:
                 future.set_exception(error)
             with self._lock:
                 self._busy.pop(future, None)
-        if self._mine.process:
-            self._mine.process.end()
+        if process := self._processes.get(threading.get_ident()):
+            process.end()
 
     def _ask(self, future: Future[Any], question: bytes, limit: float | None) -> bytes:
-        process: Process | None = self._mine.process
+        process = self._processes.get(threading.get_ident())
         if process and not process.is_well:
             process.end()
             process = None
@@ -91,7 +96,8 @@ class Pool:
         with self._lock:
             if self._is_shut_down:
                 raise CancelledError
-            process = self._mine.process = self._busy[future] = process or self._new_process()
+            process = process or self._new_process()
+            self._processes[threading.get_ident()] = self._busy[future] = process
         if is_new:
             process.start()
         return process.ask(question, limit)

@@ -89,7 +89,7 @@ class Process:
     def __init__(self, module: str, *, memory_limit: int = 0) -> None:
         if not can_start_python():
             raise UnavailableError(f"{sys.executable or 'this program'} is no Python interpreter")
-        # 20 ms, which nobody pays who adds a few reports.
+        # It takes 20 ms, which adding a few reports does not need.
         from multiprocessing.connection import Pipe  # noqa: PLC0415
 
         self._is_late = self._is_cancelled = False
@@ -171,7 +171,7 @@ class Process:
         self._process.kill()
 
     def cancel(self) -> None:
-        """Kill the process; whoever waits for it gets CancelledError."""
+        """Kill the process; a thread that waits for it gets CancelledError."""
         self._is_cancelled = True
         self._process.kill()
 

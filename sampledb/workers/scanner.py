@@ -1,4 +1,4 @@
-"""Scan frames in child processes: on all cores, and so that a pattern that never ends can be ended."""
+"""Scan frames in child processes: on all cores, and a pattern that never ends can be stopped."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -58,11 +58,8 @@ def ask_to_scan(scan: Scan, frames: list[Stored], limit: float, ask: Ask) -> Ans
 
 def serve(channel: Channel) -> None:
     """Answer each question, until the parent is gone."""
+    # Nearly all questions of a process are about one scan.
+    make_scanner = lru_cache(maxsize=1)(Scanner)
     for content in channel.questions():
         question = _decode_question(content)
-        channel.answer(_encode(scan_frames(_make_scanner(question.scan), question.frames)))
-
-
-@lru_cache(maxsize=1)
-def _make_scanner(scan: Scan) -> Scanner:
-    return Scanner(scan)
+        channel.answer(_encode(scan_frames(make_scanner(question.scan), question.frames)))

@@ -1,4 +1,4 @@
-"""Make signatures in child processes: on all cores, and so that a forged frame takes no memory of this process."""
+"""Make signatures in child processes: on all cores, and a forged frame takes no memory of this one."""
 
 import msgspec
 

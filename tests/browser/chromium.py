@@ -27,7 +27,7 @@ def serve(path: Path) -> Iterator[str]:
     """Yield the address of a Datasette over a file."""
     datasette = Datasette([str(path)])
     server = uvicorn.Server(uvicorn.Config(datasette.app(), port=0, log_level="error"))
-    thread = Thread(target=server.run)
+    thread = Thread(target=server.run, daemon=True)
     thread.start()
     try:
         while not server.started:
@@ -35,7 +35,7 @@ def serve(path: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join()
+        thread.join(60)
         for database in datasette.databases.values():
             database.close()
 

@@ -1,14 +1,12 @@
 """All commands: errors, exit codes, pipes, interrupts, help, completion."""
 
-import contextlib
 import json
 import shlex
 import shutil
 import signal
 import sqlite3
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import click
@@ -20,6 +18,7 @@ from tests import binaries
 from tests.cli.consoles import answered, command, environment, run
 from tests.markers import mostly_slow
 from tests.strategies import function, report
+from tests.workers.processes import killed_at_last, until
 
 posix = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the platform has no signals")
 
@@ -110,20 +109,11 @@ def test_what_was_added_before_an_interrupt_stays(reports: dict[str, Path], tmp_
     assert len(answered("list", tmp_path / "new.sampledb")) == 1
 
 
-@contextlib.contextmanager
-def started(*arguments: object) -> Iterator["subprocess.Popen[str]"]:
-    with subprocess.Popen(
+def started(*arguments: object) -> AbstractContextManager["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
         command(*arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        yield process
-        process.kill()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    )
+    return killed_at_last(process)
 
 
 def test_no_character_stops_the_output_whatever_the_locale(path: Path) -> None:
@@ -142,7 +132,7 @@ def test_control_sequences_do_not_reach_the_terminal(tmp_path: Path) -> None:
         evil["apirefs"] = {"4096": "\x1b[1m"}
         db.add_sample(report(evil), name="\x1b[31mred\r\u202e[bold]")
         db.update_sample(1, notes="a\n\x1b[2J", tags=["\x1b"], media_info={"\x1b": "\x1b"})
-    with contextlib.closing(sqlite3.connect(path)) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         connection.execute('CREATE VIEW "\x1b]0;owned\x07" AS SELECT 1')
     evil_name = "SELECT name AS '\x1b' FROM samples"
     arguments: dict[str, list[object]] = {

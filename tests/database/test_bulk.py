@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import count, islice
@@ -15,6 +14,7 @@ import pytest
 import sampledb
 from sampledb import SampleDB
 from sampledb.workers import packer
+from tests.store.programs import run_and_kill
 from tests.strategies import function, report
 from tests.workers.processes import become_program, children_of, linux
 
@@ -183,12 +183,7 @@ def test_a_disk_that_is_full_ends_it(db: SampleDB) -> None:
 @pytest.mark.slow
 def test_a_crash_takes_nothing_that_was_reported(tmp_path: Path) -> None:
     path = tmp_path / "crash.sampledb"
-    command = [sys.executable, "-c", _ADD_MANY, str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as adding:
-        assert adding.stdout is not None
-        last = [int(line) for line in islice(adding.stdout, 500)][-1]
-        adding.kill()
-        last = max([last, *map(int, adding.stdout.read().split())])
+    last = run_and_kill(_ADD_MANY, path, lines=500)[-1]
     with sampledb.open(path) as db:
         samples = db.list_samples()
         assert list(samples) == list(range(1, len(samples) + 1))

@@ -10,6 +10,7 @@ import pytest
 
 import sampledb
 from tests import binaries
+from tests.workers.processes import HANGS
 
 distributed = pytest.importorskip("distributed")
 
@@ -36,10 +37,10 @@ def test_a_cluster_does_all_jobs_though_a_worker_is_killed(tmp_path: Path) -> No
             killed.append(next(iter(client.run(os.getpid).values())))
             os.kill(killed[0], signal.SIGKILL)
 
-        assassin = threading.Thread(target=kill_one)
+        assassin = threading.Thread(target=kill_one, daemon=True)
         assassin.start()
         ended = db.run_jobs(client.get_executor())
-        assassin.join()
+        assassin.join(HANGS)
         assert killed
         assert {job.job_id for job in ended} == set(ids)
         assert {job.state for job in ended} == {"finished"}

@@ -34,7 +34,7 @@ from tests import binaries
 from tests.markers import every_platform, mostly_slow
 from tests.raw import raw
 from tests.strategies import function, report
-from tests.workers.processes import HANGS, become_program, children_of, linux, until
+from tests.workers.processes import HANGS, become_program, children_of, killed_at_last, linux, until
 
 Parsed = dict[str, dict[str, Any]]
 
@@ -54,7 +54,9 @@ def changed(content: bytes, number: int) -> bytes:
 def test_what_is_submitted_is_in_the_file_when_the_call_returns(tmp_path: Path) -> None:
     path = tmp_path / "test.sampledb"
     script = f"import os, sampledb; print(sampledb.open({str(path)!r}).submit_binary({str(SMALL)!r})); os._exit(9)"
-    done = subprocess.run([sys.executable, "-u", "-c", script], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-u", "-c", script], stdout=subprocess.PIPE, text=True, timeout=HANGS, check=False
+    )
     assert done.returncode == 9
     with sampledb.open(path) as db:
         (job,) = db.list_jobs()
@@ -281,7 +283,7 @@ def test_a_cancelled_job_is_not_run(db: SampleDB) -> None:
 
 
 def in_background(call: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=call)
+    thread = threading.Thread(target=call, daemon=True)
     thread.start()
     return thread
 
@@ -292,7 +294,7 @@ def test_a_job_is_cancelled_while_it_runs(db: SampleDB) -> None:
     thread = in_background(db.run_jobs)
     until(lambda: db.get_job(job_id).state == "running")
     db.cancel_job(job_id)
-    thread.join()
+    thread.join(HANGS)
     assert db.get_job(job_id).state == "cancelled"
     assert db.list_samples() == {}
 
@@ -308,7 +310,7 @@ def test_waiting_ends_with_the_job_or_with_the_time(tmp_path: Path) -> None:
         script = f"import sampledb; print(sampledb.open({str(path)!r}).wait_job({job_id!r}).state)"
         waiting = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
         db.run_jobs()
-        assert waiting.communicate()[0].strip() == "finished"
+        assert waiting.communicate(timeout=HANGS)[0].strip() == "finished"
 
 
 # Workers
@@ -330,7 +332,7 @@ def test_a_worker_that_dies_each_time_fails_its_job_and_no_other(db: SampleDB, m
         for child in children_of(os.getpid(), "disassembler") - killed:
             os.kill(child, signal.SIGKILL)
             killed.add(child)
-    thread.join()
+    thread.join(HANGS)
     job = db.get_job(doomed)
     assert (job.state, job.attempts) == ("failed", 3)
     assert job.error is not None
@@ -509,10 +511,10 @@ def test_an_interrupt_as_the_workers_start_does_not_wait_for_them(tmp_path: Path
     path = tmp_path / "test.sampledb"
     with sampledb.open(path) as db:
         job_id = db.submit_binary(binaries.large())
-        runner = run_in_process(path)
-        until(lambda: db.get_job(job_id).state == "running")
-        runner.send_signal(signal.SIGINT)
-        runner.communicate()
+        with killed_at_last(run_in_process(path)) as runner:
+            until(lambda: db.get_job(job_id).state == "running")
+            runner.send_signal(signal.SIGINT)
+            runner.communicate(timeout=HANGS)
         assert (db.get_job(job_id).state, db.get_job(job_id).attempts) == ("queued", 0)
 
 
@@ -528,7 +530,7 @@ def test_a_busy_file_makes_a_runner_wait(path: Path, parsed: Parsed, sources: di
 
     def work() -> bytes:
         in_background(hold)
-        is_locked.wait()
+        is_locked.wait(HANGS)
         return json.dumps(parsed["pe-x86"]).encode()
 
     with sampledb.open(path, timeout=0.05) as db:
@@ -668,7 +670,7 @@ def test_a_runner_that_is_killed_again_and_again_loses_nothing(tmp_path: Path) -
         runner = run_in_process(path)
         time.sleep(pause)
         runner.kill()
-        runner.communicate()
+        runner.communicate(timeout=HANGS)
         with sampledb.open(path) as db:
             assert db.check(deep=True) == []
     with sampledb.open(path) as db:
@@ -690,7 +692,7 @@ def test_an_interrupted_runner_stores_what_is_finished_and_queues_the_rest(tmp_p
         runner = run_in_process(path)
         until(lambda: db.get_job(small).state == "finished")
         runner.send_signal(signal.SIGINT)
-        _, errors = runner.communicate()
+        _, errors = runner.communicate(timeout=HANGS)
         assert b"KeyboardInterrupt" in errors
         job = db.get_job(large)
         assert (job.state, job.attempts) == ("queued", 0)
@@ -728,7 +730,7 @@ def test_a_lease_is_renewed_while_the_work_goes_on(db: SampleDB, monkeypatch: py
     first = db.query(lease)[0]["lease"]
     until(lambda: db.query(lease)[0]["lease"] > first)
     db.cancel_job(job_id)
-    thread.join()
+    thread.join(HANGS)
 
 
 CLAIM = """
@@ -746,7 +748,7 @@ print("nothing" if claim is None else claim.request.job_id)
 def claim_elsewhere(path: Path, clock: int = 0, *runner: str) -> str:
     """Return what another process claims that ends at once, whose Unix time is wrong by so many seconds."""
     command = [sys.executable, "-c", CLAIM, str(path), str(clock), *runner]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=HANGS, check=True).stdout.strip()
 
 
 def neighbour() -> str:

@@ -1,12 +1,8 @@
 """Merging another store: all that it knows comes here once, and nothing that is here is lost."""
 
 import hashlib
-import random
 import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ from sampledb.format import codec
 from sampledb.model import Label
 from tests.markers import mostly_slow
 from tests.raw import NEXT_FORMAT, raw
+from tests.store.programs import run_and_kill
 from tests.strategies import KERNEL, function, report
 
 MEDIA = "c" * 64
@@ -391,19 +388,7 @@ def test_a_merge_that_is_killed_goes_on_when_it_is_begun_again(tmp_path: Path) -
         reports = [report(*functions(str(each), 2), seed=str(each)) for each in range(200)]
         assert all(outcome.sample for outcome in db.add_samples(reports))
         db.label_function(200, 0x1000, name="last")
-    merger = subprocess.Popen(
-        [sys.executable, "-c", MERGER, str(ours), str(theirs)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parent.parent.parent,
-    )
-    assert merger.stdout is not None
-    acknowledged = [int(merger.stdout.readline())]
-    time.sleep(random.uniform(0, 0.05))  # noqa: S311
-    merger.kill()
-    acknowledged += map(int, merger.stdout.read().split())
-    merger.wait()
-    merger.stdout.close()
+    acknowledged = run_and_kill(MERGER, ours, theirs)
     with sampledb.open(ours) as db, sampledb.open(theirs, readonly=True) as other:
         assert set(acknowledged) <= db.list_samples().keys()
         before = db.stats().num_samples

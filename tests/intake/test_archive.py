@@ -116,7 +116,7 @@ def test_an_empty_archive_has_no_reports(tmp_path: Path) -> None:
 
 def test_an_archive_of_many_is_no_report(tmp_path: Path) -> None:
     path = written(tmp_path / "a.zip", packed.zipped({"a.smda": SMALL, "b.smda": SMALL}))
-    with pytest.raises(InvalidInputError, match=r"archive of 2 reports; find_reports\(\)"):
+    with pytest.raises(InvalidInputError, match=r"archive of 2 reports; read it with find_reports\(\)"):
         read(path)
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from sampledb import FoundReport, InvalidInputError, SampleDB, find_reports, read_stream
 from tests.intake import packed
 from tests.intake.packed import PACKERS, SMALL, read, sources, written
+from tests.workers.processes import HANGS
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_a_pipe_in_a_folder_is_not_waited_for_and_one_that_is_named_is_read(tmp_
     (found,) = find_reports(tmp_path / "pipe.smda")
     writer = subprocess.Popen([sys.executable, "-c", f"open({found.source!r}, 'wb').write({gzip.compress(SMALL)!r})"])
     assert read(found) == SMALL
-    assert writer.wait() == 0
+    assert writer.wait(HANGS) == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may read everything")

@@ -18,6 +18,7 @@ from sampledb import InvalidInputError, SampleDB, StorageError
 from sampledb.intake.files import BESIDE
 from sampledb.store import forks, sqlite
 from tests.store.programs import crash, list_folder, list_names, run
+from tests.workers.processes import HANGS, killed_at_last
 
 ROOT = Path(__file__).parent.parent.parent
 linux = pytest.mark.skipif(sys.platform != "linux", reason="made with Linux's means")
@@ -243,11 +244,10 @@ while True:
 def written(path: Path) -> Iterator[None]:
     """Have a process write a file all the time."""
     writer = subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    with writer:
+    with killed_at_last(writer):
         assert writer.stdout is not None
         assert writer.stdout.readline() == "ready\n"
         yield
-        writer.kill()
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.sweep)])
@@ -284,7 +284,7 @@ def count_descriptors() -> int:
 @pytest.mark.parametrize("writes", [False, True])
 def test_a_burst_of_threads_leaves_few_descriptors(path: Path, writes: bool) -> None:
     count = 50
-    barrier = threading.Barrier(count)
+    barrier = threading.Barrier(count, timeout=HANGS)
 
     def read(_: int) -> None:
         with db._connections.reading() as connection:

@@ -28,6 +28,7 @@ from sampledb import BusyError, ClosedError, SampleDB, SampleDBError
 from sampledb.store import connection, file, forks, journal, loan, query, sqlite
 from tests.store.programs import list_folder, run
 from tests.strategies import function, report
+from tests.workers.processes import HANGS
 
 ROOT = Path(__file__).parent.parent.parent
 WATCHED = {
@@ -161,7 +162,7 @@ def leave(db: SampleDB) -> None:
 def test_a_thread_that_dies_in_a_call_leaves_no_lock(store: SampleDB) -> None:
     thread = threading.Thread(target=leave, args=[store])
     thread.start()
-    thread.join()
+    thread.join(HANGS)
     assert store.update_sample(1, notes="next").extension == ""
     assert store._connections._loans == []
 
@@ -177,9 +178,9 @@ def test_a_thread_that_is_stopped_from_outside_leaves_no_lock(store: SampleDB) -
 
     thread = threading.Thread(target=work)
     thread.start()
-    begun.wait()
+    assert begun.wait(HANGS)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
-    thread.join()
+    thread.join(HANGS)
     assert store.update_sample(1, notes="next").notes == "next"
 
 
@@ -421,18 +422,18 @@ def test_a_fork_waits_for_a_thread_that_opens_a_file() -> None:
     def work() -> None:
         with forks.delay():  # as while a file is opened or closed
             begun.set()
-            ended.wait()
+            ended.wait(HANGS)
             ended.clear()
 
     thread = threading.Thread(target=work)
     thread.start()
-    begun.wait()
+    assert begun.wait(HANGS)
     threading.Timer(0.1, ended.set).start()
     child = os.fork()
     if child == 0:
         os._exit(0 if ended.is_set() else 5)
     assert wait_for(child) == 5
-    thread.join()
+    thread.join(HANGS)
 
 
 @forking

@@ -1,10 +1,6 @@
 """A process that is really killed leaves every acknowledged call, and the interrupted one wholly or not at all."""
 
-import random
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +9,7 @@ import sampledb
 from sampledb.store import sqlite
 from sampledb.store.schema import PAGE_BYTES
 from tests.markers import mostly_slow
+from tests.store.programs import run_and_kill
 from tests.strategies import function, report
 
 WRITER = """
@@ -40,19 +37,7 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path, kills: int) -> None
     path = tmp_path / "crashed.sampledb"
     acknowledged: list[int] = []
     for start in range(0, 1000 * kills, 1000):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path), str(start)],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parent.parent.parent,
-        )
-        assert writer.stdout is not None
-        acknowledged.append(int(writer.stdout.readline()))
-        time.sleep(random.uniform(0, 0.1))  # noqa: S311
-        writer.kill()
-        acknowledged += map(int, writer.stdout.read().split())
-        writer.wait()
-        writer.stdout.close()
+        acknowledged += run_and_kill(WRITER, path, start)
         with sampledb.open(path) as db:
             assert db.check(deep=True) == []
             samples = db.list_samples()

@@ -3,18 +3,23 @@
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    import subprocess
 
 # Leaves a mark beside itself when it is started.
 _PROGRAM = '#!/bin/sh\ntouch "$0.started"\n'
 
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 
-# Seconds after which a test hangs: no busy machine is this slow.
-HANGS = 900
+# Seconds after which a test hangs, on however busy a machine: less than pytest gives it, so that it can clean up.
+HANGS = 500
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -23,6 +28,16 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "this will never be"
         time.sleep(0.02)
+
+
+@contextmanager
+def killed_at_last(process: "subprocess.Popen[Any]") -> Iterator["subprocess.Popen[Any]"]:
+    """Kill a process as the context ends; where a test fails, Popen alone would wait for it for ever."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def children_of(process: int, module: str = "") -> set[int]:

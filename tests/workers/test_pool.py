@@ -18,7 +18,7 @@ from sampledb.workers.pool import Ask, Pool
 from sampledb.workers.process import DiedError
 from tests import binaries
 from tests.strategies import function, report
-from tests.workers.processes import HANGS, children_of, linux
+from tests.workers.processes import HANGS, children_of, linux, until
 
 REPORT = msgspec.json.encode(report(function(4096)))
 SMALL = binaries.launcher("t32")
@@ -84,7 +84,7 @@ def test_work_that_has_begun_is_cancelled_with_its_process(pool: Pool) -> None:
         return ask(REPORT, None)
 
     stuck, waiting = pool.submit(wait), pool.submit(parse)
-    has_begun.wait()
+    assert has_begun.wait(HANGS)
     pool.cancel(waiting)
     assert waiting.cancelled()
     while not stuck.done():
@@ -104,6 +104,16 @@ def test_a_shutdown_does_not_wait_for_stuck_processes() -> None:
         with pytest.raises(CancelledError):
             each.result()
     assert children_of(os.getpid(), "packer") == set()
+
+
+@linux
+def test_a_shutdown_does_not_wait_for_a_future_that_an_interrupt_left_locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sampledb.workers.pool._PATIENCE", 0.05)
+    pool = Pool("packer", 1)
+    pool.submit(parse).result()
+    with pool.submit(lambda _: None)._condition:
+        pool.shutdown()
+        until(lambda: not children_of(os.getpid(), "packer"))
 
 
 @linux

@@ -224,6 +224,6 @@ def test_ctrl_c_is_for_the_parent_alone() -> None:
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     os.killpg(parent.pid, signal.SIGINT)
-    length, _ = parent.communicate(REPORT)
+    length, _ = parent.communicate(REPORT, timeout=HANGS)
     assert int(length) > 100
     assert (parent.returncode, is_alive(child)) == (0, False)

@@ -1,8 +1,7 @@
-"""The commands that ask what is in the code: functions by what they say and do, and what they are connected with."""
+"""The commands about code: find functions, list APIs and strings, callers, callees and twins."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import chain, islice
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from sampledb.cli.table import Column, format_table
 from sampledb.cli.terminal import Answer, Screen
 from sampledb.cli.views import format_name
 
-# Hits that are waited for before the first is shown: a bar and a table have no room beside each other.
+# Hits before the first is printed: until then, a bar has the line that the table needs.
 _AT_FIRST: Final = 1000
 
 _HITS: Final = (
@@ -46,17 +45,17 @@ def _parse_integer(text: str) -> int:
     "find corpus.sampledb --text 'mov .*fs:\\[0x30\\]' --limit 20",
     columns=FunctionHit.__struct_fields__,
 )
-@click.option("--api", metavar="GLOB", help="Refer to such an API: 'CreateFile*', 'kernel32.dll!*'.")
+@click.option("--api", metavar="GLOB", help="Refer to this API: 'CreateFile*', 'kernel32.dll!*'.")
 @click.option("--string", metavar="TEXT", help="Refer to a string that contains this.")
 @click.option(
     "--constant", metavar="INTEGER", type=_parse_integer, help="Have this immediate operand: decimal, negative, 0x…."
 )
-@click.option("--mnemonics", metavar="LIST", help="Have such a run of instructions; * is any one.")
-@click.option("--code", metavar="HEX", help="Have such a run of bytes; ?? is any one.")
+@click.option("--mnemonics", metavar="LIST", help="Contain this run of instructions; * is any one.")
+@click.option("--code", metavar="HEX", help="Contain this run of bytes; ?? is any one.")
 @click.option("--text", metavar="REGEX", help="Have an instruction in which this regular expression is found.")
 @click.option("--pic-hash", metavar="HASH", help="Have exactly this hash, as `functions` shows it.")
-@click.option("--name", metavar="GLOB", help="Have such a name.")
-@click.option("--label", metavar="GLOB", help="Have such a label.")
+@click.option("--name", metavar="GLOB", help="Have this name.")
+@click.option("--label", metavar="GLOB", help="Have this label.")
 @click.option("--sample", "samples", metavar="SAMPLE", multiple=True, help="Only in this; can be given many times.")
 @click.option("--family", help="Only in samples of this family.")
 @click.option("--tag", help="Only in samples with this tag.")
@@ -81,7 +80,9 @@ def find(db: SampleDB, samples: Sequence[str], limit: int, **conditions: Any) ->
     # Each is prepared now, so that a bad condition is an error before anything is printed.
     searches = [db.find_functions(sample_id=each, progress=bar.set, **conditions) for each in ids]
     hits = _take_hits(islice(chain.from_iterable(searches), limit or None), bar)
-    return Answer(lambda: (each.to_dict() for each in hits), partial(_format_hits, db=db, hits=hits))
+    return Answer(
+        lambda: (each.to_dict() for each in hits), lambda screen: format_table(screen, _HITS, _format_rows(db, hits))
+    )
 
 
 def _take_hits(hits: Iterator[FunctionHit], bar: Bar) -> Iterator[FunctionHit]:
@@ -89,10 +90,6 @@ def _take_hits(hits: Iterator[FunctionHit], bar: Bar) -> Iterator[FunctionHit]:
     with show_line(bar.format):
         first = [*islice(hits, _AT_FIRST)]
     yield from chain(first, hits)
-
-
-def _format_hits(screen: Screen, db: SampleDB, hits: Iterable[FunctionHit]) -> Iterator[str]:
-    return format_table(screen, _HITS, _format_rows(db, hits))
 
 
 def _format_rows(db: SampleDB, hits: Iterable[FunctionHit]) -> Iterator[Sequence[str]]:

@@ -10,7 +10,7 @@ from sampledb import Family, Known, RecordList, Sample, SampleDB
 from sampledb.cli.listing import Orders, select_part, take_part
 from sampledb.cli.marking import Marks, take_marks
 from sampledb.cli.names import SAMPLES, get_samples, is_one
-from sampledb.cli.program import Access, command
+from sampledb.cli.program import command
 from sampledb.cli.progress import Progress
 from sampledb.cli.table import Column, format_card, format_table
 from sampledb.cli.terminal import Answer, Screen
@@ -216,15 +216,11 @@ def _format_track(track: Mapping[str, Any]) -> str:
     return ", ".join(str(part) for part in parts if part)
 
 
-def _access_families(arguments: dict[str, Any]) -> Access:
-    return "read" if all(value is None for value in arguments.values()) else "write"
-
-
 @command(
     "families corpus.sampledb",
     "families corpus.sampledb --rename emotet win.emotet",
     "families corpus.sampledb --library zlib",
-    access=_access_families,
+    access=lambda arguments: "read" if all(value is None for value in arguments.values()) else "write",
     columns=Family.__struct_fields__,
 )
 @click.option("--rename", nargs=2, metavar="OLD NEW", help="Give all samples of a family another one first.")

@@ -1,4 +1,4 @@
-"""The commands about similar code: functions and samples that other builds of the same source share."""
+"""The commands about similar code: similar functions, related samples, comparisons."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial

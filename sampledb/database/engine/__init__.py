@@ -1,1 +1,1 @@
-"""Work that calls begin and that goes on for longer: pages of rows, scans of frames, runs of jobs."""
+"""Long work behind the calls: pages of rows, scans of frames, runs of jobs."""

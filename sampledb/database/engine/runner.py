@@ -131,7 +131,7 @@ class Runner:
         return bool(self._futures)
 
     def _may_submit(self) -> bool:
-        # No more than can begin: a job that waits for a worker would count as attempted.
+        # Only as many as can begin: a job that waits for a worker would count as attempted.
         running = sum(not future.done() for future in self._futures)
         # Results that wait to be stored take memory.
         has_room = running < self._workers.size and len(self._futures) < 2 * self._workers.size
@@ -212,16 +212,12 @@ class Runner:
     def _give_up(self) -> None:
         """Store what is finished and requeue the rest; where the file fails, leases run out."""
         self._progress = None
-        for future in [future for future in self._futures if not future.cancel() and _has_result(future)]:
+        for future in [each for each in self._futures if not each.cancel() and each.done() and not each.exception()]:
             with suppress(Exception):
                 self._finish(future)
         for job_id in self._claims:
             with suppress(Exception):
                 self._change(jobs.interrupt, job_id)
-
-
-def _has_result(future: Future[bytes]) -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
 
 
 def _check_result(claim: Claim, content: object) -> Report:

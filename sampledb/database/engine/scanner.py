@@ -1,4 +1,4 @@
-"""Find functions: candidates by the indexes, then a look at their frames, here or in child processes."""
+"""Find functions: candidates by the indexes, then their frames, here or in child processes."""
 
 import os
 from collections import deque
@@ -24,10 +24,10 @@ from sampledb.workers.scanner import Answer, Stored, ask_to_scan, scan_frames
 # Functions that are read in one transaction and looked through at once, and their instructions, which one function
 # can have more of: some hundredths of a second of work.
 _AT_ONCE: Final = 1024
-# At first: whoever wants a few hits need not wait for many.
+# The first time: a user who wants a few hits should not wait for many.
 _AT_FIRST: Final = 32
 _INSTRUCTIONS_AT_ONCE: Final = 100_000
-# Seconds of looking through frames after which starting processes pays.
+# Seconds of work on frames after which processes are started.
 _PATIENCE: Final = 0.3
 # Seconds to look through that, and instructions for each further second: a hundred times what they take.
 _LEAST_LIMIT: Final = 10.0
@@ -133,7 +133,7 @@ class FunctionSearch:
             rule = f"a regular expression that takes less than {limit:g} seconds for a few functions; make it simpler"
             raise InvalidInputError.of("text", rule, self._scan.text) from error
         except DiedError as error:
-            return Answer([], f"{error} as it read a frame, perhaps for want of memory")
+            return Answer([], f"{error} as it read a frame, perhaps because memory ran out")
 
     def _finish(self, work: _Work) -> Iterator[FunctionHit]:
         """Yield the hits among candidates, in their order."""

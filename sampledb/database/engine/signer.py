@@ -77,7 +77,7 @@ class SampleSigner:
             # A signer is not for several threads.
             return sign_code(Signer(), code)
         except DiedError as error:
-            return Answer(fault=f"{error} as it read a frame, perhaps for want of memory")
+            return Answer(fault=f"{error} as it read a frame, perhaps because memory ran out")
 
     def _finish(self, source: Source, future: "Future[Answer] | None") -> Iterator[tuple[Source, Signed]]:
         if future is None:

@@ -107,7 +107,7 @@ class Table:
             try:
                 write(read(), unfinished)
             except Exception as error:
-                # arro3 raises Exception for all that goes wrong, also in what it reads.
+                # arro3 raises Exception for every failure, also one of the rows that it reads.
                 raise (failures[0] if failures else StorageError.not_written(path, error)) from error
 
     def _iter_batches(self, rows: "Rows") -> Iterator["RecordBatch"]:

@@ -1,4 +1,4 @@
-"""The text of what people typed: one JSON object a line, sorted, the same for the same content.
+"""What people typed, as text: one JSON object a line, sorted, the same for the same content.
 
 The first line names the format and its version. Each further line is one thing that people say about a sample:
 

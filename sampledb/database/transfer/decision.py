@@ -1,4 +1,4 @@
-"""Decide what of another side's knowledge of a sample comes here, and report what is different."""
+"""Decide what of another side's knowledge comes here, and report differences."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, TypeAlias
@@ -109,7 +109,7 @@ def _decide_label(ours: Sequence[Label], theirs: Sequence[Label], policy: Policy
         plan.differences.append(
             Difference("label", _text(last), _text(other), "theirs" if takes else "ours", other.offset)
         )
-    # Where nobody said anything here, a label that was removed there is history only.
+    # A label that was removed there, and never existed here, is history only.
     taken = [msgspec.structs.replace(other, **_text(other))] if takes and (last or other.is_current) else []
     plan.labels += taken
     said = {_key(label) for label in (*ours, *taken)}

@@ -85,13 +85,10 @@ def _write_member(file: IO[bytes], number: int, sha256: str, value: bytes) -> No
 
 def _agree(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the configuration of the file: what those of all samples have in common, and the latest version."""
-    shared = {key: value for key, value in (configs[0] if configs else {}).items() if _is_shared(key, value, configs)}
+    first = configs[0] if configs else {}
+    shared = {key: value for key, value in first.items() if all(key in each and each[key] == value for each in configs)}
     version = max((str(each.get("version", "")) for each in configs), key=_order, default="") or _VERSION
     return {**shared, **({} if _PAIR.keys() <= shared.keys() else _PAIR), "version": version}
-
-
-def _is_shared(key: str, value: object, configs: Iterable[Mapping[str, Any]]) -> bool:
-    return all(key in each and each[key] == value for each in configs)
 
 
 def _order(version: str) -> list[int]:
@@ -132,7 +129,7 @@ def _iterate(connection: Connection, sample_id: SampleId) -> Iterator[Function]:
 
 
 def _list_labels(connection: Connection, sample_id: SampleId) -> dict[int, list[dict[str, str]]]:
-    """Return the labels of each offset as MCRIT has them: whoever said a name, once, oldest first.
+    """Return the labels of each offset as MCRIT stores them: each name once for each user, oldest first.
 
     Names that somebody removed are left out.
     """

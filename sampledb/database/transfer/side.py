@@ -1,4 +1,4 @@
-"""What a store, or a text, says about a sample: every value checked by the rules of the way in."""
+"""What a store, or a text, says about a sample, checked by the rules of the way in."""
 
 import re
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Pack the functions of a sample as MCRIT does, and unpack them: JSON in a zip archive, as text in base 85."""
+"""Pack the functions of a sample as MCRIT does, and unpack them: JSON, zipped, in base 85."""
 
 import base64
 import io

@@ -40,7 +40,7 @@ class _Layout(NamedTuple):
 
 
 def is_mcrit_name(name: str) -> bool:
-    """Return whether the name is that of a `.mcrit` file, perhaps compressed."""
+    """Return whether the name is that of a `.mcrit` file, compressed or not."""
     return _NAME.fullmatch(name) is not None
 
 

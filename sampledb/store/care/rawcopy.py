@@ -1,4 +1,4 @@
-"""Copy a file that may be damaged, byte by byte, as it was at one moment: the file and the journals beside it.
+"""Copy a damaged file and its journals, byte by byte, as they were at one moment.
 
 Another process may be writing it. Where SQLite can read the file, a read transaction keeps it still enough; elsewhere
 the copy is made again until nothing changed meanwhile.

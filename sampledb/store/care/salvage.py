@@ -131,7 +131,7 @@ def _copy_all(source: Connection, path: Path) -> list[Problem]:
 
 @contextmanager
 def _open_copy(damaged: str, folder: Path) -> Iterator[tuple[Connection, list[Problem]]]:
-    """Yield a connection to a copy of a file, and a Problem for each journal beside it that is not its own."""
+    """Yield a connection to a copy of a file, and a Problem for each journal beside it that belongs to another file."""
     # Imports a dozen modules that nothing else here needs.
     import tempfile  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The table `disassembly`, read frame by frame: which frame holds which function, and what is in it."""
+"""The table `disassembly`, frame by frame: which frame holds which function, and its content."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence

@@ -163,7 +163,7 @@ def put(
 
 
 def receive(connection: Connection, sample_id: int, given: Sequence[GivenLabel]) -> None:
-    """Add names that were given elsewhere, oldest first, but for those that the user is known to have given here.
+    """Add names that were given elsewhere, oldest first, except those that the same user has given here.
 
     What is said here stays: where an offset has a label, they become former ones.
     """

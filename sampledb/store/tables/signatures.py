@@ -120,7 +120,7 @@ def _check_signs(sample_id: int, count: int, checksum: object, functions: object
         raise _make_error("there are no signatures", sample_id)
     if codec.checksum(functions + signs) != checksum:
         raise _make_error("signatures do not match their checksum", sample_id)
-    # One number of all bits: it is as long as there are functions.
+    # All bits as one number: its length is the number of functions.
     bits = int.from_bytes(functions, "little")
     if bits.bit_length() > count or len(signs) != SIGN_BYTES * bits.bit_count():
         raise _make_error("the signatures are not those of the sample's functions", sample_id)

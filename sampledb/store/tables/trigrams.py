@@ -1,4 +1,4 @@
-"""The FTS5 indexes of trigrams: `sample_search`, `function_search`, `string_search` and `label_search`.
+"""The FTS5 indexes of trigrams, of the texts of samples, functions, strings and labels.
 
 The trigrams of a term select the texts that may contain it; the caller then selects those that do. So input from users
 reaches FTS5's query language only as quoted trigrams, and the indexes need no positions. The transaction that changes

@@ -1,1 +1,1 @@
-"""Look-ups over several tables: functions by address and by conditions, samples and functions by text."""
+"""Look-ups over several tables: functions by address and conditions, and all things by text."""

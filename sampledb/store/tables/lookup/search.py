@@ -6,7 +6,7 @@ them by the indexes: the samples first, then the names that functions refer to.
 
 import heapq
 import re
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, groupby, islice
 from operator import attrgetter, itemgetter
@@ -18,7 +18,8 @@ from sampledb.format.references import compile_api_glob, compile_glob, list_lite
 from sampledb.intake.terms import FUNCTION_FIELDS, SAMPLE_FIELDS, Condition, Terms
 from sampledb.model import FunctionId, Hit, HitField, SampleId
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import labels, references, samples, trigrams, values
+from sampledb.store.tables import labels, references, samples, trigrams
+from sampledb.store.tables.lookup import texts
 from sampledb.store.tables.lookup.candidates import Candidate, Candidates, Conditions
 from sampledb.store.tables.references import APIS, STRINGS, Kind
 
@@ -30,57 +31,6 @@ _LEAST, _UNSCORED = 0.0001, 0.00005
 # Functions that are read at a time.
 _PAGE: Final = 500
 
-
-class _Texts(NamedTuple):
-    """Texts to search: SQL with the places `{index}` and `{conditions}`, and the index that there is, if any."""
-
-    field: HitField
-    source: trigrams.Index | None
-    candidates: str  # selects rows that may match
-    best: str  # selects the matches among them, best first
-
-
-_FIELDS: Final = ", ".join(trigrams.SAMPLE_FIELDS)
-_SAMPLES: Final = _Texts(
-    "name",
-    trigrams.SAMPLES,
-    """
-    SELECT sample_texts.*
-    FROM {index} sample_texts
-    WHERE {conditions}""",
-    f"""
-    SELECT sample_id, {_FIELDS}
-    FROM (SELECT *, short || char(10) || notes AS text
-          FROM (SELECT *, name || char(10) || family || char(10) || version || char(10) || component
-                       || char(10) || tags || char(10) || formats || char(10) || extension AS short
-                FROM candidates))
-    WHERE {{conditions}}
-    ORDER BY :all COLLATE NOCASE IN (name, family, version, component) DESC, short LIKE :p0 ESCAPE '~' DESC, sample_id
-    LIMIT :most""",  # noqa: S608
-)
-_BEST_NAMES: Final = """
-    SELECT DISTINCT text
-    FROM candidates
-    WHERE {conditions}
-    ORDER BY text = :all COLLATE NOCASE DESC, text LIKE substr(:p0, 2) ESCAPE '~' DESC, length(text), text
-    LIMIT :most"""
-_NAMES: Final = _Texts(
-    "function",
-    trigrams.NAMES,
-    """
-    SELECT functions.name AS text
-    FROM {index} functions
-    WHERE functions.name <> '' AND {conditions}""",
-    _BEST_NAMES,
-)
-# There are some thousand APIs, which are read as fast as an index of them.
-_APIS: Final = _Texts("api", None, "SELECT api AS text FROM {index} apis WHERE {conditions}", _BEST_NAMES)
-_STRINGS: Final = _Texts(
-    "string",
-    trigrams.STRINGS,
-    "SELECT strings.string AS text FROM {index} strings WHERE {conditions}",
-    _BEST_NAMES,
-)
 
 _OF_NAME: Final = """
 SELECT functions.sample_id, function_id, "offset", samples.name
@@ -95,22 +45,9 @@ FROM functions JOIN samples USING (sample_id)
 WHERE function_id = ?"""
 _OF_SAMPLE: Final = "SELECT sample_id, NULL, NULL, name FROM samples WHERE sample_id = ?"
 
-_LIKE_SPECIAL: Final = re.compile("[%_~]")
-_ESCAPED: Final = r"~\g<0>"
 _DIGITS: Final = re.compile(r"[0-9a-f]{8,64}")
 _PIC_HASH: Final = re.compile(r"0x[0-9a-f]{16}")
 
-# The fields of hits in samples by the columns of their texts, and what separates the texts of one column.
-_OF_COLUMNS: Final[dict[str, tuple[HitField, str]]] = {
-    "name": ("name", ""),
-    "family": ("family", ""),
-    "version": ("version", ""),
-    "component": ("component", ""),
-    "tags": ("tag", "\x1f"),
-    "notes": ("notes", ""),
-    "formats": ("codec", "\n"),
-    "extension": ("extension", ""),
-}
 _HASHES: Final = ("hash", "sha256")
 _NAME: Final = "name"
 _FUNCTION: Final = "function"
@@ -166,7 +103,7 @@ class _Search:
         self._conditions = self._make_conditions(terms) if self._has_functions else Conditions()
 
     def _make_conditions(self, terms: Terms) -> Conditions:
-        """Return what functions must meet besides the words."""
+        """Return the conditions that functions must meet in addition to the words."""
         restricting = terms.select(*SAMPLE_FIELDS)
         among = frozenset(each for each, *_ in self._find_samples(restricting)) if restricting else None
         hashes = {each.value for each in terms.select("pic_hash")}
@@ -202,10 +139,10 @@ class _Search:
         globs = {each: compile_glob(each.glob) for each in conditions if each not in hashes}
         literals = chain.from_iterable(list_literals(each.glob) for each in globs)
         among = set.intersection(*map(set, hashes.values())) if hashes else None
-        select, parameters = _select_candidates(_SAMPLES, filter(str.isascii, literals), among)
+        select, parameters = texts.select_candidates(texts.SAMPLES, filter(str.isascii, literals), among)
         for sample_id, *row in self._connection.execute(select, parameters):
             found = [
-                hashes[each][sample_id] if each in hashes else _find_text(row, each.field, globs[each])
+                hashes[each][sample_id] if each in hashes else texts.find_text(row, each.field, globs[each])
                 for each in conditions
             ]
             if all(found):
@@ -263,10 +200,11 @@ class _Search:
     def _score_samples(self, most: int) -> Iterable[_Found]:
         """Return the samples that contain all words and meet the conditions."""
         among = {each for each, *_ in self._find_samples(self._of_samples)} if self._of_samples else None
+        matching = texts.select_matches(self._connection, texts.SAMPLES, self._words, most, among)
         found: dict[int, _Found] = {}
-        for number, (sample_id, *texts) in enumerate(self._match(_SAMPLES, most, among)):
+        for number, (sample_id, *row) in enumerate(matching):
             score, field, text = max(
-                ((self._terms.score(text), field, text) for field, text in _split_texts(texts)), key=itemgetter(0)
+                ((self._terms.score(text), field, text) for field, text in texts.split_texts(row)), key=itemgetter(0)
             )
             # Only a phrase with a line break can match from one text into the next.
             score = (score or _LEAST) if number < _CANDIDATES else _UNSCORED
@@ -303,10 +241,10 @@ class _Search:
 
     def _look_up(self, most: int) -> Iterator[_Found]:
         """Yield the names of functions, the APIs and the strings that contain all words."""
-        for texts in (_NAMES, _APIS, _STRINGS):
-            for number, (text,) in enumerate(self._match(texts, most)):
+        for source in (texts.NAMES, texts.APIS, texts.STRINGS):
+            for number, (text,) in enumerate(texts.select_matches(self._connection, source, self._words, most)):
                 score = self._score_name(text) if number < _CANDIDATES else _UNSCORED
-                yield _Found(False, -score, _ORDER[texts.field], text, 0, 0, texts.field)
+                yield _Found(False, -score, _ORDER[source.field], text, 0, 0, source.field)
 
     def _look_through(self) -> Iterator[_Found]:
         """Yield what `_look_up` does, of functions that meet the conditions only, and all functions of each name."""
@@ -357,15 +295,6 @@ class _Search:
             room -= len(found) if room > 0 else 0
             yield from found
 
-    def _match(self, texts: _Texts, most: int, among: Collection[int] | None = None) -> list[tuple[Any, ...]]:
-        """Return the rows whose text contains all words. If none has three characters, every row is read."""
-        patterns = {f"p{number}": f"%{_LIKE_SPECIAL.sub(_ESCAPED, word)}%" for number, word in enumerate(self._words)}
-        likes = " AND ".join(rf"text LIKE :{name} ESCAPE '~'" for name in patterns)
-        candidates, parameters = _select_candidates(texts, self._words, among)
-        parameters |= {**patterns, "all": " ".join(self._words), "most": most}
-        best = texts.best.format(conditions=likes)
-        return self._connection.execute(f"WITH candidates AS MATERIALIZED ({candidates}) {best}", parameters).fetchall()
-
     def _score_name(self, name: str) -> float:
         # Scoring a text of megabytes would take seconds; a match behind what is scored counts least.
         return self._terms.score(name[: trigrams.INDEXED]) or _LEAST
@@ -394,33 +323,3 @@ def _make_reference(condition: Condition) -> tuple[Kind, Callable[[str], bool], 
     if condition.field == "api":
         return APIS, compile_api_glob(glob), []
     return STRINGS, compile_glob(glob), list_literals(glob)
-
-
-def _split_texts(texts: Iterable[str]) -> Iterator[tuple[HitField, str]]:
-    """Yield each text of a sample with its field; tags and formats one by one."""
-    for column, text in zip(trigrams.SAMPLE_FIELDS, texts, strict=True):
-        field, separator = _OF_COLUMNS[column]
-        for each in text.split(separator) if separator else (text,):
-            yield field, each
-
-
-def _find_text(texts: Iterable[str], field: str, matches: Callable[[str], bool]) -> tuple[HitField, str] | None:
-    """Return a field of a sample, and its first text that matches; `None` if there is none."""
-    return next(((kind, text) for kind, text in _split_texts(texts) if kind == field and matches(text)), None)
-
-
-def _select_candidates(
-    texts: _Texts, terms: Iterable[str], among: Collection[int] | None = None
-) -> tuple[str, dict[str, object]]:
-    """Return SQL that selects the rows that may contain all terms, which are in small letters, and its parameters.
-
-    If there are ids in `among`, only these samples are selected.
-    """
-    expression = trigrams.match_all(terms)
-    index = texts.source if expression else None
-    found = f"{index.rowid} = {index.name}.rowid AND {index.name} MATCH :trigrams" if index else "TRUE"
-    if among is not None:
-        found += " AND sample_texts.sample_id IN (SELECT value FROM json_each(:among))"
-    # CROSS has SQLite search the index first, and then get the rows by their ids.
-    select = texts.candidates.format(index=f"{index.name} CROSS JOIN" if index else "", conditions=found)
-    return select, {"trigrams": expression, "among": values.to_json(list(among or ()))}

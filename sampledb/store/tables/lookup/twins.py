@@ -1,4 +1,4 @@
-"""Twins: functions with the same `pic_hash`, which compares within one version of SMDA; and names of functions."""
+"""Twins: functions with the same `pic_hash`, which compares within one version of SMDA; and names."""
 
 from collections.abc import Iterable
 from typing import Final
