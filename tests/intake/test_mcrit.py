@@ -95,7 +95,7 @@ def test_a_file_is_found_however_it_is_packed(db: SampleDB, tmp_path: Path) -> N
     items = [report(function(1), seed="x"), tmp_path / "a.mcrit", str(tmp_path / "b.MCRIT.gz")]
     outcomes = [(each.index, each.status, each.source) for each in db.add_samples(items)]
     assert outcomes == [(0, "added", ""), (1, "added", found[0].source), (2, "existed", found[1].source)]
-    with pytest.raises(InvalidInputError, match=r"add_samples\(\) takes it"):
+    with pytest.raises(InvalidInputError, match=r"add_samples\(\) reads it"):
         db.add_sample(content)
 
 
