@@ -7,22 +7,23 @@ taken when its result is asked for.
 import re
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate, chain, compress
 from operator import itemgetter, mul, sub
 from os.path import commonprefix
 from struct import Struct
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from sampledb.format import frame as layout
 from sampledb.format import references
-from sampledb.format.frame import Frame, FrameError
+from sampledb.format.frame import Code, Frame, FrameError
 from sampledb.format.references import Reference
 
+_parse_code = msgspec.msgpack.Decoder(Code).decode
 _parse_frame = msgspec.msgpack.Decoder(Frame).decode
 _parse_json = msgspec.json.Decoder().decode
 _pack = Struct("=Q").pack
@@ -100,10 +101,27 @@ class Listing:
         """Return an instruction as `mnemonic operands`."""
         return join_words(self.mnemonics[place], self.operands[place])
 
+    def say_all(self, begin: int, end: int) -> str:
+        """Return instructions from `begin` to `end`, a line each, unless names in a report have line ends."""
+        return "".join(self._words[4 * begin : 4 * end - 1])
+
+    @cached_property
+    def _words(self) -> list[str]:
+        """Return the mnemonic, a space, the operands and a line end of each instruction, if it has operands."""
+        words = ["\n"] * (4 * len(self.mnemonics))
+        words[0::4], words[2::4] = self.mnemonics, self.operands
+        words[1::4] = [" " if each else "" for each in self.operands]
+        return words
+
     @cached_property
     def block_of_each(self) -> "array[int]":
         """Return the address of the block that each instruction is in."""
-        return array("Q", b"".join(map(mul, map(_pack, self.starts), map(sub, self.blocks[1:], self.blocks))))
+        return repeat_each("Q", self.starts, map(sub, self.blocks[1:], self.blocks))
+
+
+def repeat_each(kind: Literal["q", "Q"], values: Iterable[int], counts: Iterable[int]) -> "array[int]":
+    """Return each value, from 0 to 2**64 - 1, as many times as its count says, in an array of this kind."""
+    return array(kind, b"".join(map(mul, map(_pack, values), counts)))
 
 
 def join_words(mnemonic: str, operands: str) -> str:
@@ -111,18 +129,38 @@ def join_words(mnemonic: str, operands: str) -> str:
     return f"{mnemonic} {operands}" if operands else mnemonic
 
 
+def find_first(
+    places: Iterable[int],
+    bounds: Sequence[int],
+    numbers: Container[int],
+    matches: Callable[[int], object] = lambda _: True,
+) -> Iterator[tuple[int, int]]:
+    """Yield those of the functions that have one of these places, which ascend, and the first place of each.
+
+    `matches` is asked until it says so of a place.
+    """
+    end = 0
+    for place in places:
+        if place >= end and matches(place):
+            number = bisect_right(bounds, place) - 1
+            end = bounds[number + 1]
+            if number in numbers:
+                yield number, place
+
+
 class _Regular(Listing):
     """The functions of a frame that are columns."""
 
-    def __init__(self, frame: Frame, offsets: dict[int, int]) -> None:
+    def __init__(self, content: bytes, code: Code, offsets: dict[int, int]) -> None:
         """Take the columns, and the offsets of functions by their numbers: any of them tells all addresses."""
-        self._frame = frame
+        self._content = content
+        self._code = code
         self._offsets = offsets
         self._number, self._offset = next(iter(offsets.items()))
 
     @cached_property
     def _text(self) -> str:
-        return self._frame.lines.replace("\0", "\n").lower()
+        return self._code.lines.replace("\0", "\n").lower()
 
     def may_say(self, part: str) -> bool:
         return part in self._text
@@ -130,14 +168,14 @@ class _Regular(Listing):
     @cached_property
     def _reach(self) -> int:
         """Return how far an instruction is at most from the one with a known address."""
-        return sum(map(abs, self._frame.gaps)) + abs(self._frame.entries[self._number]) + len(self._frame.lines)
+        return sum(map(abs, self._code.gaps)) + abs(self._code.entries[self._number]) + len(self._code.lines)
 
     def may_name(self, address: int) -> bool:
         return abs(address - self._offset) <= self._reach
 
     def find_likely(self, groups: Sequence[Sequence[str]]) -> list[int] | None:
         # Other small letters may have other lengths, or be none.
-        if not groups or not self._frame.lines.isascii():
+        if not groups or not self._code.lines.isascii():
             return None
         texts = {text: self._may_end_in(text) for group in groups for text in group}
         if not all(any(texts[text] or text in self._text for text in group) for group in groups):
@@ -149,7 +187,7 @@ class _Regular(Listing):
 
     def _may_end_in(self, text: str) -> bool:
         """Tell whether an address that was cut off from operands may contain a text, or the end of one."""
-        if not any(self._frame.targets):
+        if not any(self._code.targets):
             return False
         low, high = hex(self._offset - self._reach), hex(self._offset + self._reach)
         longest = max(len(low), len(high))
@@ -174,21 +212,25 @@ class _Regular(Listing):
 
     def say(self, place: int) -> str:
         block = bisect_right(self.blocks, place) - 1
-        is_whole = place < self.blocks[block + 1] - 1 or not self._frame.targets[block]
+        is_whole = place < self.blocks[block + 1] - 1 or not self._code.targets[block]
         operands = self._lines[3 * place + 2] if is_whole else self.operands[place]
         return join_words(self.mnemonics[place], operands)
 
     @cached_property
     def blocks(self) -> list[int]:  # type: ignore[override]
-        return list(accumulate(self._frame.num_instructions, initial=0))
+        return list(accumulate(self._code.num_instructions, initial=0))
 
     @cached_property
     def functions(self) -> list[int]:  # type: ignore[override]
-        return [self.blocks[block] for block in accumulate(self._frame.num_blocks, initial=0)]
+        return [self.blocks[block] for block in accumulate(self._code.num_blocks, initial=0)]
 
     @cached_property
     def _lines(self) -> list[str]:
-        return layout.split_lines(self._frame.lines, 3 * self.blocks[-1])
+        return layout.split_lines(self._code.lines, 3 * self.blocks[-1])
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        return self._code.lines.split("\0")
 
     @cached_property
     def codes(self) -> list[str]:  # type: ignore[override]
@@ -209,30 +251,36 @@ class _Regular(Listing):
     @cached_property
     def addresses(self) -> "array[int]":  # type: ignore[override]
         sizes, begin = layout.code_sizes(self.codes), self.functions[self._number]
-        first = self._offset + self._frame.entries[self._number]
+        first = self._offset + self._code.entries[self._number]
         if begin:
-            first -= layout.locate_instructions(0, self._frame.gaps, self.blocks, sizes)[begin]
-        found = array("Q", layout.locate_instructions(first, self._frame.gaps, self.blocks, sizes))
+            first -= layout.locate_instructions(0, self._code.gaps, self.blocks, sizes)[begin]
+        found = array("Q", layout.locate_instructions(first, self._code.gaps, self.blocks, sizes))
         for number, offset in self._offsets.items():
-            if found[self.functions[number]] != offset + self._frame.entries[number]:
+            if found[self.functions[number]] != offset + self._code.entries[number]:
                 raise FrameError("an offset has changed")
         return found
 
     def locate(self, number: int, place: int) -> int:
         # Of this function only: the lines of the others may not have been cut yet.
-        begin, block = self.functions[number], sum(self._frame.num_blocks[:number])
-        codes = self._frame.lines.split("\0")[number].split("\n", 3 * (place - begin) + 1)[: 3 * (place - begin) : 3]
-        gaps = self._frame.gaps[block + 1 : bisect_right(self.blocks, place)]
-        return self._offsets[number] + self._frame.entries[number] + sum(layout.code_sizes(codes)) + sum(gaps)
+        begin, block = self.functions[number], sum(self._code.num_blocks[:number])
+        codes = self._texts[number].split("\n", 3 * (place - begin) + 1)[: 3 * (place - begin) : 3]
+        gaps = self._code.gaps[block + 1 : bisect_right(self.blocks, place)]
+        return self._offsets[number] + self._code.entries[number] + sum(layout.code_sizes(codes)) + sum(gaps)
 
     @cached_property
     def operands(self) -> list[str]:  # type: ignore[override]
-        frame, operands, starts = self._frame, self._lines[2::3], self.starts
-        successors, bounds = list(accumulate(frame.successors)), list(accumulate(frame.num_successors, initial=0))
-        blocks = zip(self.blocks[1:], frame.targets, bounds, bounds[1:], strict=False)
-        for end, target, first, after in compress(blocks, frame.targets):
+        code, operands, starts = self._code, self._lines[2::3], self.starts
+        successors, bounds = list(accumulate(code.successors)), list(accumulate(code.num_successors, initial=0))
+        blocks = zip(self.blocks[1:], code.targets, bounds, bounds[1:], strict=False)
+        for end, target, first, after in compress(blocks, code.targets):
             operands[end - 1] += hex(starts[successors[after - 1 if target == layout.LAST else first]])
         return operands
+
+    @cached_property
+    def _frame(self) -> Frame:
+        frame = _parse_frame(self._content)
+        layout.check_counts(frame)
+        return frame
 
     @cached_property
     def apis(self) -> list[int]:  # type: ignore[override]
@@ -298,21 +346,21 @@ def list_frame(content: bytes, places: Sequence[Place]) -> list[tuple[Listing, d
         FrameError: The content is no frame, or it has no function at a place.
     """
     with refuse_misfits():
-        frame = _parse_frame(content)
-        layout.check_counts(frame)
-        count = len(frame.num_blocks) + len(frame.odd)
+        code = _parse_code(content)
+        layout.check_code(code)
+        count = len(code.num_blocks) + len(code.odd)
         if not all(0 <= place.position < count for place in places):
             raise FrameError("the frame ends before the function")
         found: list[tuple[Listing, dict[int, int]]] = []
         regular: dict[int, int] = {}
         for number, (position, _) in enumerate(places):
-            if position in frame.odd:
-                found.append((_Odd(frame.odd[position]), {0: number}))
+            if position in code.odd:
+                found.append((_Odd(code.odd[position]), {0: number}))
             else:
-                regular[position - sum(odd < position for odd in frame.odd)] = number
+                regular[position - sum(odd < position for odd in code.odd)] = number
         if regular:
             offsets = {inside: places[number].offset for inside, number in regular.items()}
-            found.append((_Regular(frame, offsets), regular))
+            found.append((_Regular(content, code, offsets), regular))
         return found
 
 
@@ -323,8 +371,8 @@ def list_names(content: bytes) -> list[tuple[list[str], list[str]]]:
         FrameError: The content is no frame.
     """
     with refuse_misfits():
-        frame = _parse_frame(content)
-        count = len(frame.num_blocks) + len(frame.odd)
+        code = _parse_code(content)
+        count = len(code.num_blocks) + len(code.odd)
         found: list[tuple[list[str], list[str]]] = [([], [])] * count
         for listing, numbers in list_frame(content, [Place(position, 0) for position in range(count)]):
             names, bounds, strings = listing.api_names, listing.apis, listing.strings

@@ -85,16 +85,7 @@ _Odd = Annotated[dict[int, bytes], msgspec.Meta(max_length=FUNCTIONS)]
 _Absent = Annotated[list[str], msgspec.Meta(max_length=len(OPTIONAL + OPTIONAL_METADATA))]
 
 
-class Head(msgspec.Struct, array_like=True, gc=False):
-    """The columns of a frame that a scan of its text needs; they come first."""
-
-    rows_checksum: int
-    odd: _Odd  # by position in the frame: JSON
-    absent: _Absent  # optional keys that no regular function of the frame has
-    lines: str = ""  # code, mnemonic and operands of each instruction, a line each; NUL between functions
-
-
-class Frame(Head, array_like=True, forbid_unknown_fields=True, gc=False):
+class Frame(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
     """The columns of all regular functions of a frame, each flat, function after function.
 
     Counts say which part belongs to which function or block. A column of differences says of each value how far it is
@@ -102,6 +93,10 @@ class Frame(Head, array_like=True, forbid_unknown_fields=True, gc=False):
     frame.
     """
 
+    rows_checksum: int
+    odd: _Odd  # by position in the frame: JSON
+    absent: _Absent  # optional keys that no regular function of the frame has
+    lines: str = ""  # code, mnemonic and operands of each instruction, a line each; NUL between functions
     # Of each function.
     num_blocks: _OfEach = []
     entries: Annotated[list[int], msgspec.Meta(max_length=FUNCTIONS)] = []  # from the offset to the first block
@@ -130,6 +125,26 @@ class Frame(Head, array_like=True, forbid_unknown_fields=True, gc=False):
     measures: bytes = b""  # JSON of `Measures`, in which floats take the digits they have
     # `architecture_metadata` and `stringrefs` of each function, as JSON; empty when all are {}.
     texts: Annotated[list[tuple[bytes, bytes]], msgspec.Meta(max_length=FUNCTIONS)] = []
+
+
+class Code(msgspec.Struct, array_like=True, gc=False):
+    """The columns of a frame that instructions follow from; the others, half of the work, are skipped."""
+
+    rows_checksum: int
+    odd: _Odd
+    absent: msgspec.Raw
+    lines: str = ""
+    num_blocks: _OfEach = []
+    entries: Annotated[list[int], msgspec.Meta(max_length=FUNCTIONS)] = []
+    num_components: msgspec.Raw = msgspec.Raw()
+    num_inrefs: msgspec.Raw = msgspec.Raw()
+    num_outrefs: msgspec.Raw = msgspec.Raw()
+    num_apirefs: msgspec.Raw = msgspec.Raw()
+    num_instructions: list[Annotated[int, msgspec.Meta(ge=1)]] = []
+    gaps: list[int] = []
+    num_successors: list[_Count] = []
+    targets: bytes = b""
+    successors: list[int] = []
 
 
 class Outline(msgspec.Struct, array_like=True, gc=False):
@@ -175,17 +190,28 @@ def locate_instructions(first: int, gaps: Sequence[int], bounds: Sequence[int], 
     return list(accumulate(steps, initial=first))
 
 
-def check_counts(frame: Frame) -> None:
-    """Raise FrameError unless the columns are as long as the counts say, and no longer than JSON could make them.
+def check_code(code: Code | Frame) -> int:
+    """Raise FrameError unless the columns of instructions are as long as the counts say; return their least JSON.
 
     What is made of them then takes memory in proportion to the JSON that a frame may hold.
     """
-    functions, blocks, instructions = len(frame.num_blocks), len(frame.num_instructions), sum(frame.num_instructions)
+    blocks, instructions = len(code.num_instructions), sum(code.num_instructions)
     if (
-        not functions == len(frame.entries) == len(frame.num_components) == len(frame.num_inrefs)
-        or not functions == len(frame.num_outrefs) == len(frame.num_apirefs) == len(frame.texts or frame.entries)
-        or not blocks == sum(frame.num_blocks) == len(frame.gaps) == len(frame.num_successors) == len(frame.targets)
-        or len(frame.successors) != sum(frame.num_successors)
+        len(code.num_blocks) != len(code.entries)
+        or not blocks == sum(code.num_blocks) == len(code.gaps) == len(code.num_successors) == len(code.targets)
+        or len(code.successors) != sum(code.num_successors)
+    ):
+        raise FrameError("the columns are not as long as the counts say")
+    # As JSON, an instruction takes `[0,"","",""],`, a block `"0":[],` twice, a number `0,`.
+    return _check_size(12 * instructions + 14 * blocks + 2 * len(code.successors))
+
+
+def check_counts(frame: Frame) -> None:
+    """Raise FrameError unless all columns are as long as the counts say, and no longer than JSON could make them."""
+    least, functions = check_code(frame), len(frame.num_blocks)
+    if (
+        not functions == len(frame.num_components) == len(frame.num_inrefs) == len(frame.num_outrefs)
+        or not functions == len(frame.num_apirefs) == len(frame.texts or frame.entries)
         or len(frame.component_sizes or frame.components) != sum(frame.num_components)
         or len(frame.components) != sum(frame.component_sizes or frame.num_components)
         or len(frame.inrefs) != sum(frame.num_inrefs)
@@ -194,12 +220,15 @@ def check_counts(frame: Frame) -> None:
         or len(frame.apiref_places) != sum(frame.num_apirefs)
     ):
         raise FrameError("the columns are not as long as the counts say")
-    numbers = len(frame.successors) + len(frame.components) + len(frame.inrefs) + len(frame.outref_targets)
-    # As JSON, an instruction takes `[0,"","",""],`, a block `"0":[],` twice, a component `[],`, a number `0,`.
-    least = 12 * instructions + 14 * blocks + 3 * sum(frame.num_components) + 2 * numbers
-    least += 7 * (len(frame.outref_places) + len(frame.apiref_places))
+    # A component takes `[],`.
+    least += 3 * sum(frame.num_components) + 7 * (len(frame.outref_places) + len(frame.apiref_places))
+    _check_size(least + 2 * (len(frame.components) + len(frame.inrefs) + len(frame.outref_targets)))
+
+
+def _check_size(least: int) -> int:
     if least > MAX_BYTES[FRAME]:
         raise FrameError("the frame says more than JSON of its length limit could")
+    return least
 
 
 @contextmanager

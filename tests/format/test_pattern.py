@@ -1,4 +1,4 @@
-"""Words that the matches of a regular expression must contain."""
+"""Regular expressions: words that their matches must contain, and matches in many lines at once."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sampledb.format.scan.pattern import list_needed
+from sampledb.format.scan.pattern import confine, list_needed
 
 PIECES = [
     *["mov", " ", "ab?", "ab*c", "ab+c", "a{0,2}b", "a{,1}", "x{2}y", "{sae}", "}", "]", "|", ".", "^", "$", "xy"],
@@ -45,6 +45,60 @@ def test_what_matches_has_a_word_of_each_group(pieces: list[str], flags: str, da
         assert all(any(word in text.lower() for word in group) for group in list_needed(pattern)), pattern
 
 
+# What may match the end of a line, or tell it from the end of a text.
+ENDS = [
+    *[
+        r"\A",
+        r"\Z",
+        "^",
+        "$",
+        r"\b",
+        r"\B",
+        r"\s+",
+        r"\S+",
+        r"\W*",
+        r"\D+",
+        ".*",
+        "[^a]*",
+        "[^]a]+",
+        "[^-a]+",
+        r"[^\S]*",
+    ],
+    *[
+        r"[\s,]+",
+        r"[\b-z]+",
+        r"[\x00-z]+",
+        "[\t-z]+",
+        r"[\]-a]",
+        "[]a]",
+        r"\n",
+        r"\x0a",
+        r"\012",
+        r"\\n",
+        r"\-",
+        "\n",
+        "(?s).+",
+    ],
+    *["(?m:^)", "(?!.)", r"(?![^a])", r"(?<!\s)", "(?=a|$)", "(a)?", r"(?(1)a|\s)", "(?i)A", "|", "a", ",", " ", "x*"],
+]
+
+
+@given(
+    st.lists(st.sampled_from(ENDS), min_size=1, max_size=4).map("".join),
+    st.lists(st.text("aA ,]-nx", max_size=4), min_size=1, max_size=4),
+)
+def test_a_confined_pattern_matches_lines_as_the_pattern_matches_each(pattern: str, lines: list[str]) -> None:
+    confined = confine(pattern)
+    assume(confined is not None)
+    try:
+        compiled = re.compile(pattern)
+    except re.error:
+        assume(False)
+    found = re.compile(str(confined), re.MULTILINE).search(text := "\n".join(lines))
+    expected = next((number for number, line in enumerate(lines) if compiled.search(line)), None)
+    assert expected == (text.count("\n", 0, found.start()) if found else None), confined
+
+
 @pytest.mark.parametrize(
     ("pattern", "needed"),
     [
@@ -59,3 +113,4 @@ def test_what_matches_has_a_word_of_each_group(pieces: list[str], flags: str, da
 )
 def test_words_are_found_where_people_write_them(pattern: str, needed: list[list[str]]) -> None:
     assert list_needed(pattern) == needed
+    assert confine(pattern)

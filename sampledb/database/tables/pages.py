@@ -1,12 +1,11 @@
 """Pages of tables: the rows of some samples or functions, in parts, each as columns of Python's values."""
 
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter, sub
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from sampledb import limits
-from sampledb.format.columns import Listing
+from sampledb.format.columns import Listing, repeat_each
 from sampledb.format.frame import FrameError
 from sampledb.format.references import Reference
 from sampledb.model import Function, Instruction, Label, Record, Sample
@@ -99,7 +98,7 @@ def _read_instructions(connection: Connection, begin: int, last: int, columns: S
         return {
             column: _cut(_PARTS[column](run.listing), bounds[0], bounds[-1])
             if column in _PARTS
-            else _repeat_ids(column, run.functions, counts)
+            else repeat_each("q", map(attrgetter(column), run.functions), counts)
             for column in columns
         }
 
@@ -109,14 +108,6 @@ def _read_instructions(connection: Connection, begin: int, last: int, columns: S
 def _cut(values: Sequence[Any], begin: int, end: int) -> Sequence[Any]:
     """Return a part of the values of a listing, which nearly always is all of them."""
     return values if end - begin == len(values) else values[begin:end]
-
-
-def _repeat_ids(column: str, functions: Iterable[Function], counts: Iterable[int]) -> "array[int]":
-    """Return a value of each function as many times as it has rows."""
-    found = array("q")
-    for function, count in zip(functions, counts, strict=True):
-        found += array("q", [getattr(function, column)]) * count
-    return found
 
 
 def _make_reader(name: str, list_references: Callable[[Listing, int], Iterable[Reference]]) -> _Read:

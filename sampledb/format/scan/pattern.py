@@ -1,17 +1,18 @@
 """Regular expressions for instructions: what their text must contain, so that most of it is never matched.
 
 Only what a few simple rules tell of a pattern is used: literal characters outside of groups, and groups of plain
-alternatives such as `(xor|rol)`. Whatever else it has, its matches are found by itself, one instruction at a time.
+alternatives such as `(xor|rol)`. Where they tell nothing, all lines of a function are searched at once, if the pattern
+can be kept from matching more than one line, and each line by itself otherwise.
 """
 
 import re
 import warnings
-from collections.abc import Iterator
-from itertools import compress, count
+from collections.abc import Container, Iterator
+from itertools import pairwise
 from typing import Final
 
 from sampledb.errors import InvalidInputError
-from sampledb.format.columns import Listing, join_words
+from sampledb.format.columns import Listing, find_first
 
 _WORDS: Final = re.compile(r"[\w ]+(?:\|[\w ]+)+", re.ASCII)
 _TOKEN: Final = re.compile(
@@ -27,6 +28,20 @@ _TOKEN: Final = re.compile(
 )
 # Flags inside of a pattern, comments and conditions: not worth rules of their own.
 _UNUSUAL: Final = re.compile(r"\(\?(?![:=!<P]|i\))")
+# The parts of a pattern that could match the end of a line, or tell an end of the text from that.
+_PIECE: Final = re.compile(
+    r"""
+    \[\^(?P<first>[\]-]?)(?P<rest>(?:\\.|[^\]\\])*\])
+    | (?P<set>\[\]?(?:\\.|[^\]\\])*\])
+    | \\(?P<escaped>.)
+    | .
+    """,
+    re.VERBOSE,
+)
+_CONFINED: Final = {"A": "^", "Z": "$", "D": r"[^\d\n]", "W": r"[^\w\n]", "s": r"[^\S\n]"}
+# Escapes of other letters and of digits name characters, which may be the end of a line.
+_NAMED: Final = re.compile(r"\\[^\WbdSw]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f]")
 # A literal of one letter is everywhere.
 _SHORTEST: Final = 2
 
@@ -45,17 +60,49 @@ class Pattern:
                 # Of what a later Python may read in another way.
                 warnings.simplefilter("ignore")
                 self._search = re.compile(pattern).search
+                confined = confine(pattern)
+                self._search_lines = None if confined is None else re.compile(confined, re.MULTILINE).search
         except (re.error, OverflowError, RecursionError) as error:
             raise InvalidInputError.of("text", f"a regular expression ({error})", pattern) from error
         self._needed = list_needed(pattern)
 
-    def find(self, listing: Listing) -> Iterator[int]:
-        """Yield the places of the instructions that match, in ascending order."""
+    def find(self, listing: Listing, numbers: Container[int]) -> Iterator[tuple[int, int]]:
+        """Yield those functions of these numbers that have a match, and the place of the first instruction of each."""
         likely = listing.find_likely(self._needed)
-        if likely is None:
-            lines = map(join_words, listing.mnemonics, listing.operands)
-            return compress(count(), map(self._search, lines))
-        return (place for place in likely if self._search(listing.say(place)))
+        if likely is not None:
+            yield from find_first(likely, listing.functions, numbers, lambda place: self._search(listing.say(place)))
+            return
+        for number, (begin, end) in enumerate(pairwise(listing.functions)):
+            place = self._find(listing, begin, end) if number in numbers else None
+            if place is not None:
+                yield number, place
+
+    def _find(self, listing: Listing, begin: int, end: int) -> int | None:
+        """Return the first instruction from `begin` to `end` that matches."""
+        text = listing.say_all(begin, end)
+        has_lines = text.count("\n") == end - begin - 1
+        if has_lines and self._search_lines:
+            found = self._search_lines(text)
+            return None if found is None else begin + text.count("\n", 0, found.start())
+        lines = text.split("\n") if has_lines else map(listing.say, range(begin, end))
+        return next((place for place, line in enumerate(lines, begin) if self._search(line)), None)
+
+
+def confine(pattern: str) -> str | None:
+    """Return what matches in lines, by `re.MULTILINE`, as a pattern does in each of them; `None` if that is unknown."""
+    if _UNUSUAL.search(pattern) or _CONTROL.search(pattern):
+        return None
+    pieces = [_confine_piece(piece) for piece in _PIECE.finditer(pattern)]
+    return None if None in pieces else "".join(filter(None, pieces))
+
+
+def _confine_piece(piece: re.Match[str]) -> str | None:
+    if piece["rest"]:
+        return "[^\\n" + piece["first"].replace("]", r"\]").replace("-", r"\-") + piece["rest"]
+    if piece["escaped"] in _CONFINED:
+        return _CONFINED[piece["escaped"]]
+    # In a set, `\b` is a character.
+    return None if _NAMED.match(piece[0]) or (piece["set"] and _NAMED.search(piece[0].replace("b", "B"))) else piece[0]
 
 
 def list_needed(pattern: str) -> list[list[str]]:

@@ -6,7 +6,7 @@ a frame together: most frames have nothing of what is looked for, which a few se
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple, Protocol
@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from sampledb.format import codec, references
-from sampledb.format.columns import Listing, Place, list_frame, refuse_misfits
+from sampledb.format.columns import Listing, Place, find_first, list_frame, refuse_misfits
 from sampledb.format.frame import FrameError
 from sampledb.format.scan.pattern import Pattern
 
@@ -113,17 +113,6 @@ class Scanner:
         return matches
 
 
-def _find_first(places: Iterable[int], bounds: Sequence[int], numbers: Container[int]) -> Iterator[tuple[int, int]]:
-    """Yield those of the functions that have one of these places, which ascend, and the first place of each."""
-    end = 0
-    for place in places:
-        if place >= end:
-            number = bisect_right(bounds, place) - 1
-            end = bounds[number + 1]
-            if number in numbers:
-                yield number, place
-
-
 # Names
 
 
@@ -135,7 +124,7 @@ class _ApiFinder:
     def __call__(self, listing: Listing, numbers: Container[int]) -> Iterator[_Match]:
         names = listing.api_names
         places = (place for place, name in enumerate(names) if name and self._matches(name))
-        for number, place in _find_first(places, listing.apis, numbers):
+        for number, place in find_first(places, listing.apis, numbers):
             yield _Match(number, listing.locate_api(number, place), names[place])
 
 
@@ -170,7 +159,7 @@ class _ConstantFinder:
         lower = list(map(str.lower, listing.operands)) if digits else []
         likely = {place for each in digits for place, operands in enumerate(lower) if each in operands}
         places = (place for place in sorted(likely) if self._search(lower[place]) and self._is_immediate(lower[place]))
-        for number, place in _find_first(places, listing.functions, numbers):
+        for number, place in find_first(places, listing.functions, numbers):
             yield _Match(number, listing.locate(number, place), listing.say(place))
 
     def _is_immediate(self, operands: str) -> bool:
@@ -182,7 +171,7 @@ class _TextFinder:
         self._pattern = Pattern(pattern)
 
     def __call__(self, listing: Listing, numbers: Container[int]) -> Iterator[_Match]:
-        for number, place in _find_first(self._pattern.find(listing), listing.functions, numbers):
+        for number, place in self._pattern.find(listing, numbers):
             yield _Match(number, listing.locate(number, place), listing.say(place))
 
 
