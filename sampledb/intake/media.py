@@ -10,8 +10,11 @@ from sampledb.errors import InvalidInputError
 from sampledb.intake.files import open_regular
 
 _CHUNK_BYTES: Final = 1024 * 1024
-# Of each track: its format, the names under which it is sold, and the code of its codec.
-_FORMATS: Final = ("Format", "Format_Commercial", "Format_Commercial_IfAny", "CodecID")
+# Of each track: its format, the names under which it is sold, and the code of its codec; as MediaInfo calls them, and
+# as pymediainfo does.
+_FORMATS: Final = (
+    "Format", "Format_Commercial", "Format_Commercial_IfAny", "CodecID", "format", "commercial_name", "codec_id"
+)  # fmt: skip
 # Of a file, and characters of each: more than MediaInfo finds, which users may give.
 _MOST_FORMATS, _LONGEST_FORMAT = 100, 100
 

@@ -263,8 +263,9 @@ def test_hostile_texts_end_quickly(db: SampleDB, text: str) -> None:
 
 def test_formats_that_others_changed_are_found_and_salvaged(path: Path) -> None:
     with sampledb.open(path) as db:
-        db.update_sample(1, media_info={"tracks": [{"Format": "AVC", "CodecID": "avc1"}, {"Format": "AVC"}]})
-        assert db.query("SELECT formats FROM samples") == [{"formats": "AVC\navc1"}]
+        pymediainfo = {"format": "AVC", "codec_id": "V_MPEG4"}
+        db.update_sample(1, media_info={"tracks": [{"Format": "AVC", "CodecID": "avc1"}, pymediainfo]})
+        assert db.query("SELECT formats FROM samples") == [{"formats": "AVC\navc1\nV_MPEG4"}]
         assert [hit.field for hit in db.search("avc1")] == ["codec"]
         db.update_sample(1, media_info={})
         assert (db.search("avc1"), db.check(deep=True)) == ([], [])
