@@ -1,6 +1,5 @@
 """Parse the functions of a report, SMDA's `xcfg`: from JSON to checked rows and frames."""
 
-import json
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -210,6 +209,8 @@ def _check_instructions(blocks: dict[str, Any], path: str) -> None:
 def _parse_address(key: str, path: str) -> int:
     """Return the address that a JSON key spells as SMDA does; get_report() could not restore another spelling."""
     if not _DECIMAL.fullmatch(key) or int(key) > limits.MAX_U64:
+        import json  # noqa: PLC0415 - for this error only
+
         raise InvalidInputError.in_report(
             path, f"has the key {json.dumps(key[:40])}, which is no decimal 64-bit address"
         )
