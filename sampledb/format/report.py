@@ -166,6 +166,7 @@ _parse_xcfg = msgspec.json.Decoder(_Functions).decode
 _parse_sha256 = msgspec.json.Decoder(_Hash).decode
 _parse_export = msgspec.json.Decoder(_Export).decode
 _parse_header = msgspec.json.Decoder(_Header).decode
+_SHA256: Final = re.compile(rb'"sha256"\s*:\s*"([0-9a-fA-F]{64})"')
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]*")
 
 
@@ -253,6 +254,12 @@ def _refuse_excess(members: Mapping[str, Raw], header: bytes) -> None:
         raise InvalidInputError.in_report("$", f"holds over {MAX_VALUES} values without its functions")
     if len(memoryview(members.get("statistics", b""))) > MAX_STATISTICS:
         raise InvalidInputError.in_report("$.statistics", f"is longer than {MAX_STATISTICS} bytes")
+
+
+def guess_sha256(content: bytes) -> str | None:
+    """Return the first SHA-256 in JSON, nearly always the one that `peek_sha256` returns after reading all of it."""
+    found = _SHA256.search(content)
+    return found[1].decode().lower() if found else None
 
 
 def peek_sha256(content: bytes) -> str | None:

@@ -29,10 +29,10 @@ class Transfer(Handle):
     ) -> Iterator[Outcome]:
         """Store many reports and yield an outcome for each, in order, once it is on disk.
 
-        Reads a few reports ahead, in bounded memory, and after half a second parses them on all cores. Reports whose
-        SHA-256 has an analysis are skipped unread, unless they bring labels. A report that fails does not stop the
-        others, nor does a busy file; a full or failing disk does. While the iterable waits for its next report, up to
-        two reports a core wait with it.
+        Reads up to 64 reports ahead, in bounded memory, and after a tenth of a second parses them on all cores. Reports
+        whose SHA-256 has an analysis are skipped unread, unless they bring labels. A report that fails does not stop
+        the others, nor does a busy file; a full or failing disk does. While the iterable waits for its next report,
+        those that were read ahead wait with it.
 
         Args:
             reports: Anything that `add_sample` takes, or paths of MCRIT's `.mcrit` files, each sample of which is a
