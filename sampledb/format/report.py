@@ -18,6 +18,7 @@ from msgspec import Raw
 from sampledb import limits
 from sampledb.errors import CorruptFileError, InvalidInputError
 from sampledb.format import codec, strictjson
+from sampledb.format.frame import pause_garbage_collection
 from sampledb.format.references import References
 from sampledb.format.xcfg import FunctionRow, Functions, parse_functions
 
@@ -28,6 +29,7 @@ MAX_STATISTICS: Final = 1 << 20
 # The text of larger reports is not copied another time.
 _ONE_PASS_BYTES: Final = 64 * 1024 * 1024
 _XCFG: Final = b'"xcfg":'
+_FUNCTIONS: Final = b'"xcfg":{"'
 
 _T = TypeVar("_T")
 _Unsigned = Annotated[int, msgspec.Meta(ge=0)]
@@ -179,13 +181,13 @@ def parse_report(content: bytes, overrides: dict[str, Any] | None = None) -> Rep
     Raises:
         InvalidInputError: The report is no JSON or breaks a rule; the error names the JSON path.
     """
-    data = strictjson.compact(content)
-    members, xcfg = _split_in_one_pass(data) or _split(data)
-    header = _unparse(members)
-    _refuse_excess(members, header)
-    strictjson.refuse_duplicates(header, "$")
-    functions = parse_functions(xcfg)
-    return _make_report(header, codec.encode(codec.JSON, header), functions, overrides or {})
+    with pause_garbage_collection():
+        members, xcfg = _split_in_one_pass(content) or _split(strictjson.compact(content))
+        header = _unparse(members)
+        _refuse_excess(members, header)
+        strictjson.refuse_duplicates(header, "$")
+        functions = parse_functions(xcfg)
+        return _make_report(header, codec.encode(codec.JSON, header), functions, overrides or {})
 
 
 def restore_report(header: bytes, blob: bytes, functions: Functions, overrides: dict[str, Any]) -> Report:
@@ -213,7 +215,7 @@ def _make_report(header: bytes, blob: bytes, functions: Functions, overrides: di
 
 
 def _split(data: bytes) -> tuple[dict[str, Raw], dict[str, Raw]]:
-    """Return the members of a report without `xcfg`, and those of `xcfg`."""
+    """Return the members of compact JSON without `xcfg`, and those of `xcfg`."""
     members = strictjson.parse_members(data, "$")
     functions = members.pop("xcfg", None)
     if functions is None and "sample_entries" in members:
@@ -224,8 +226,12 @@ def _split(data: bytes) -> tuple[dict[str, Raw], dict[str, Raw]]:
 
 
 def _split_in_one_pass(data: bytes) -> tuple[dict[str, Raw], dict[str, Raw]] | None:
-    """Return what `_split` does, without parsing `xcfg` twice; `None` where it is not certain to be the same."""
-    if len(data) > _ONE_PASS_BYTES:
+    """Return what `_split` does, without parsing `xcfg` twice; `None` where it is not certain to be the same.
+
+    This takes JSON as SMDA writes it, without white space. Inside of functions there may be some all the same.
+    """
+    begin = data.find(_FUNCTIONS)
+    if begin < 0 or len(data) > _ONE_PASS_BYTES:
         return None
     try:
         functions = _parse_xcfg(data).xcfg
@@ -233,13 +239,12 @@ def _split_in_one_pass(data: bytes) -> tuple[dict[str, Raw], dict[str, Raw]] | N
         return None
     # The functions, written again, are the same text: no key stands twice.
     text = _XCFG + _unparse(functions)
-    begin = data.find(_XCFG)
-    if begin < 0 or not data.startswith(text, begin):
+    if not data.startswith(text, begin):
         return None
     before, after = data[:begin], data[begin + len(text) :]
     rest = before[:-1] + after if before.endswith(b",") else before + after.removeprefix(b",")
     try:
-        members = strictjson.parse_members(rest, "$")
+        members = strictjson.parse_members(strictjson.compact(rest), "$")
     except InvalidInputError:
         return None
     # If the text was that of another object, the functions are still there.
