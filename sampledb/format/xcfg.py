@@ -31,7 +31,7 @@ _convert_block = partial(msgspec.convert, type=list[smda.LooseInstruction])
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class FunctionRow(msgspec.Struct, frozen=True, array_like=True):
+class FunctionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A function's row for the table `functions`, integers unsigned."""
 
     offset: int
