@@ -238,10 +238,10 @@ def _split_in_one_pass(data: bytes) -> tuple[dict[str, Raw], dict[str, Raw]] | N
     except (ValueError, RecursionError):
         return None
     # The functions, written again, are the same text: no key stands twice.
-    text = _XCFG + _unparse(functions)
-    if not data.startswith(text, begin):
+    text = _unparse(functions)
+    if not data.startswith(text, begin + len(_XCFG)):
         return None
-    before, after = data[:begin], data[begin + len(text) :]
+    before, after = data[:begin], data[begin + len(_XCFG) + len(text) :]
     rest = before[:-1] + after if before.endswith(b",") else before + after.removeprefix(b",")
     try:
         members = strictjson.parse_members(strictjson.compact(rest), "$")
