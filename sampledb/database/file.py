@@ -10,7 +10,6 @@ from sampledb.database.handle import Handle
 from sampledb.errors import InvalidInputError
 from sampledb.format import codec
 from sampledb.model import Problem, RowList, Stats, render_records
-from sampledb.store.care.check import find_problems
 from sampledb.store.file import describe_file
 from sampledb.store.query import run_query
 from sampledb.store.tables import functions, reports, samples, trigrams
@@ -72,6 +71,9 @@ class File(Handle):
         `deep` also reads, hashes and decodes every blob, and rebuilds the search indexes to compare them. That takes
         a little longer than reading every report.
         """
+        # Needed rarely.
+        from sampledb.store.care.check import find_problems  # noqa: PLC0415
+
         return find_problems(self._connections, deep=limits.flag("deep", deep))
 
     def backup(self, path: str | os.PathLike[str]) -> None:
@@ -81,8 +83,7 @@ class File(Handle):
             InvalidInputError: `path` exists.
             StorageError: The copy cannot be written.
         """
-        # Needed rarely.
-        from sampledb.store.care.backup import backup  # noqa: PLC0415
+        from sampledb.store.care.backup import backup  # noqa: PLC0415 - as in check()
 
         backup(self._connections, limits.path(path))
 

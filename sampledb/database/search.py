@@ -2,9 +2,7 @@
 
 from sampledb import limits
 from sampledb.database.handle import Handle
-from sampledb.intake.terms import parse_terms
 from sampledb.model import Hit, RecordList
-from sampledb.store.tables.lookup import search
 
 
 class Search(Handle):
@@ -44,6 +42,10 @@ class Search(Handle):
         Raises:
             InvalidInputError: A quote is not closed, or there is no such field; the message shows how to write it.
         """
+        # Importing them takes as long as a search.
+        from sampledb.intake.terms import parse_terms  # noqa: PLC0415
+        from sampledb.store.tables.lookup import search  # noqa: PLC0415
+
         terms = parse_terms(limits.text("text", text, longest=limits.MAX_SEARCH))
         start, limit = limits.position("start", start), limits.position("limit", limit)
         with self._connections.snapshot() as connection:

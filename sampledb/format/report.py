@@ -18,6 +18,7 @@ from msgspec import Raw
 from sampledb import limits
 from sampledb.errors import CorruptFileError, InvalidInputError
 from sampledb.format import codec, strictjson
+from sampledb.format.frame import pause_garbage_collection
 from sampledb.format.references import References
 from sampledb.format.xcfg import FunctionRow, Functions, parse_functions
 
@@ -28,6 +29,7 @@ MAX_STATISTICS: Final = 1 << 20
 # The text of larger reports is not copied another time.
 _ONE_PASS_BYTES: Final = 64 * 1024 * 1024
 _XCFG: Final = b'"xcfg":'
+_FUNCTIONS: Final = b'"xcfg":{"'
 
 _T = TypeVar("_T")
 _Unsigned = Annotated[int, msgspec.Meta(ge=0)]
@@ -166,6 +168,7 @@ _parse_xcfg = msgspec.json.Decoder(_Functions).decode
 _parse_sha256 = msgspec.json.Decoder(_Hash).decode
 _parse_export = msgspec.json.Decoder(_Export).decode
 _parse_header = msgspec.json.Decoder(_Header).decode
+_SHA256: Final = re.compile(rb'"sha256"\s*:\s*"([0-9a-fA-F]{64})"')
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]*")
 
 
@@ -178,13 +181,13 @@ def parse_report(content: bytes, overrides: dict[str, Any] | None = None) -> Rep
     Raises:
         InvalidInputError: The report is no JSON or breaks a rule; the error names the JSON path.
     """
-    data = strictjson.compact(content)
-    members, xcfg = _split_in_one_pass(data) or _split(data)
-    header = _unparse(members)
-    _refuse_excess(members, header)
-    strictjson.refuse_duplicates(header, "$")
-    functions = parse_functions(xcfg)
-    return _make_report(header, codec.encode(codec.JSON, header), functions, overrides or {})
+    with pause_garbage_collection():
+        members, xcfg = _split_in_one_pass(content) or _split(strictjson.compact(content))
+        header = _unparse(members)
+        _refuse_excess(members, header)
+        strictjson.refuse_duplicates(header, "$")
+        functions = parse_functions(xcfg)
+        return _make_report(header, codec.encode(codec.JSON, header), functions, overrides or {})
 
 
 def restore_report(header: bytes, blob: bytes, functions: Functions, overrides: dict[str, Any]) -> Report:
@@ -212,7 +215,7 @@ def _make_report(header: bytes, blob: bytes, functions: Functions, overrides: di
 
 
 def _split(data: bytes) -> tuple[dict[str, Raw], dict[str, Raw]]:
-    """Return the members of a report without `xcfg`, and those of `xcfg`."""
+    """Return the members of compact JSON without `xcfg`, and those of `xcfg`."""
     members = strictjson.parse_members(data, "$")
     functions = members.pop("xcfg", None)
     if functions is None and "sample_entries" in members:
@@ -223,22 +226,25 @@ def _split(data: bytes) -> tuple[dict[str, Raw], dict[str, Raw]]:
 
 
 def _split_in_one_pass(data: bytes) -> tuple[dict[str, Raw], dict[str, Raw]] | None:
-    """Return what `_split` does, without parsing `xcfg` twice; `None` where it is not certain to be the same."""
-    if len(data) > _ONE_PASS_BYTES:
+    """Return what `_split` does, without parsing `xcfg` twice; `None` where it is not certain to be the same.
+
+    This takes JSON as SMDA writes it, without white space. Inside of functions there may be some all the same.
+    """
+    begin = data.find(_FUNCTIONS)
+    if begin < 0 or len(data) > _ONE_PASS_BYTES:
         return None
     try:
         functions = _parse_xcfg(data).xcfg
     except (ValueError, RecursionError):
         return None
     # The functions, written again, are the same text: no key stands twice.
-    text = _XCFG + _unparse(functions)
-    begin = data.find(_XCFG)
-    if begin < 0 or not data.startswith(text, begin):
+    text = _unparse(functions)
+    if not data.startswith(text, begin + len(_XCFG)):
         return None
-    before, after = data[:begin], data[begin + len(text) :]
+    before, after = data[:begin], data[begin + len(_XCFG) + len(text) :]
     rest = before[:-1] + after if before.endswith(b",") else before + after.removeprefix(b",")
     try:
-        members = strictjson.parse_members(rest, "$")
+        members = strictjson.parse_members(strictjson.compact(rest), "$")
     except InvalidInputError:
         return None
     # If the text was that of another object, the functions are still there.
@@ -253,6 +259,12 @@ def _refuse_excess(members: Mapping[str, Raw], header: bytes) -> None:
         raise InvalidInputError.in_report("$", f"holds over {MAX_VALUES} values without its functions")
     if len(memoryview(members.get("statistics", b""))) > MAX_STATISTICS:
         raise InvalidInputError.in_report("$.statistics", f"is longer than {MAX_STATISTICS} bytes")
+
+
+def guess_sha256(content: bytes) -> str | None:
+    """Return the first SHA-256 in JSON, nearly always the one that `peek_sha256` returns after reading all of it."""
+    found = _SHA256.search(content)
+    return found[1].decode().lower() if found else None
 
 
 def peek_sha256(content: bytes) -> str | None:

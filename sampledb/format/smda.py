@@ -17,6 +17,9 @@ _EXACT: Final = 2.0**53
 _MAX_BRACKETS: Final = 200
 # How JSON begins to spell control characters.
 _CONTROL: Final = rb"\u000"
+# The only key that msgspec parses though `str` spells it differently. Keys are addresses of instructions, and one at 0
+# begins a block.
+_MINUS_ZERO: Final = b'"-0"'
 
 _Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -49,14 +52,14 @@ class Metadata(msgspec.Struct, gc=False):
 
 
 class Function(msgspec.Struct, gc=False):
-    """A function dict as SMDA writes it."""
+    """A function dict as SMDA writes it. Keys that are addresses are parsed: msgspec takes only the usual spelling."""
 
     offset: int
-    blocks: dict[str, list[Instruction]]
-    apirefs: dict[str, str]
-    blockrefs: dict[str, list[int]]
+    blocks: dict[int, list[Instruction]]
+    apirefs: dict[int, str]
+    blockrefs: dict[int, list[int]]
     inrefs: list[int]
-    outrefs: dict[str, list[int]]
+    outrefs: dict[int, list[int]]
     metadata: Metadata
     architecture_metadata: Raw | UnsetType = UNSET
     is_exported: bool | UnsetType = UNSET
@@ -95,7 +98,7 @@ _NUM_KEYS: Final = len(Function.__struct_fields__) + len(Metadata.__struct_field
 
 
 def parse_function(json: bytes) -> Function | None:
-    """Return the function of compact JSON; `None` when its shape cannot hold all that the JSON says.
+    """Return the function of JSON; `None` when its shape cannot hold all that the JSON says.
 
     No key stands twice or is unknown: the text has as many keys as the function. And its texts have none of the
     control characters that columns use as marks; SMDA writes none.
@@ -142,10 +145,13 @@ def _is_whole(function: Function, json: bytes) -> bool:
     """Return whether the text has as many keys as the function, and no control characters."""
     maps = len(function.blocks) + len(function.apirefs) + len(function.blockrefs) + len(function.outrefs)
     keys = _NUM_KEYS - len(list_absent(function)) + maps
+    if 0 in function.blocks and _MINUS_ZERO in json:
+        return False
     # Each key has a colon, so where there are no more colons, there are no more keys. To count them is twice as fast
     # as to count `":`, which decides where operands have colons too.
     if b"\\" not in json and json.count(b":") == keys:
         return True
+    json = msgspec.json.format(json, indent=-1)
     # Keys within the inner JSON are counted as text; `_is_exact` checks that none of them stands twice.
     inner = sum(text.count(b'":') for text in inner_json(function))
     return json.count(b'":') == keys + inner and _CONTROL not in json

@@ -1,7 +1,6 @@
 """Strict parsing of untrusted JSON: every fault is an InvalidInputError that names the place."""
 
 import codecs
-import json
 import re
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -78,6 +77,8 @@ def refuse_duplicates(data: bytes, path: str) -> None:
 
 
 def _refuse_duplicates_slowly(data: bytes, path: str) -> None:
+    import json  # noqa: PLC0415 - few reports need it
+
     def refuse(pairs: list[tuple[str, Any]]) -> None:
         seen: set[str] = set()
         for key, _ in pairs:

@@ -1,6 +1,5 @@
 """Parse the functions of a report, SMDA's `xcfg`: from JSON to checked rows and frames."""
 
-import json
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +13,7 @@ from msgspec import Raw
 from sampledb import limits
 from sampledb.errors import InvalidInputError
 from sampledb.format import codec, decoder, encoder, smda, strictjson
-from sampledb.format.frame import FrameError, Outline, checksum_rows, pause_garbage_collection
+from sampledb.format.frame import FrameError, Outline, checksum_rows
 from sampledb.format.references import References
 
 # As JSON; columns of it are shorter, and kept whole it leaves room for the rest of its frame.
@@ -32,7 +31,7 @@ _convert_block = partial(msgspec.convert, type=list[smda.LooseInstruction])
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class FunctionRow(msgspec.Struct, frozen=True, array_like=True):
+class FunctionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A function's row for the table `functions`, integers unsigned."""
 
     offset: int
@@ -60,18 +59,17 @@ class Functions(NamedTuple):
 
 
 def parse_functions(xcfg: dict[str, Raw]) -> Functions:
-    """Return the functions of a report, checked."""
+    """Return the functions of a report, given the JSON of each, checked."""
     offsets = sorted((_parse_address(key, "$.xcfg"), key) for key in xcfg)
     ranges = list(encoder.split_into_frames(len(memoryview(xcfg[key])) for _, key in offsets))
     rows: list[FunctionRow] = []
     contents = []
     references = References()
-    with pause_garbage_collection():
-        for start, end in ranges:
-            functions = [(offset, key, bytes(xcfg[key])) for offset, key in offsets[start:end]]
-            frame_rows, content = _parse_frame(functions, references, start)
-            rows += frame_rows
-            contents.append(content)
+    for start, end in ranges:
+        functions = [(offset, key, bytes(xcfg[key])) for offset, key in offsets[start:end]]
+        frame_rows, content = _parse_frame(functions, references, start)
+        rows += frame_rows
+        contents.append(content)
     blobs = codec.encode_many(codec.FRAME, contents)
     frames = [(start, blob) for (start, _), blob in zip(ranges, blobs, strict=True)]
     return Functions(rows, frames, references)
@@ -125,35 +123,27 @@ def _parse_frame(
     # A longer one has a frame of its own.
     if len(jsons[0]) > MAX_FUNCTION_BYTES:
         raise InvalidInputError.in_report(f"$.xcfg.{functions[0][1]}", f"is longer than {MAX_FUNCTION_BYTES} bytes")
-    parsed = [smda.parse_function(json) for json in jsons]
+    parsed = list(map(smda.parse_function, jsons))
     content, shapes = encoder.encode_frame(parsed, jsons)
     rows = [
-        _regular_row(offset, function, shape) or _parse_row(offset, json, f"$.xcfg.{key}")
-        for (offset, key, json), function, shape in zip(functions, parsed, shapes, strict=True)
+        _regular_row(offset, shape) or _parse_row(offset, json, f"$.xcfg.{key}")
+        for (offset, key, json), shape in zip(functions, shapes, strict=True)
     ]
     for position, (function, text) in enumerate(zip(parsed, jsons, strict=True), start):
         references.add_function(position, function, text)
     return rows, content
 
 
-def _regular_row(offset: int, function: smda.Function | None, shape: encoder.Shape | None) -> FunctionRow | None:
+def _regular_row(offset: int, shape: encoder.Shape | None) -> FunctionRow | None:
     """Return the row of a function of SMDA's usual shape; `None` where that, or a rule, needs a closer look."""
-    if function is None or shape is None:
+    if shape is None:
         return None
-    row = encoder.row_of(function)
-    fits = shape.highest <= limits.MAX_U64 and 0 <= (row.pic_hash or 0) <= limits.MAX_U64
-    if not fits or row.offset != offset or not limits.is_clean(row.name):
+    (own, name, binweight, pic_hash), num_blocks, num_instructions, lowest, highest = shape
+    fits = highest <= limits.MAX_U64 and 0 <= (pic_hash or 0) <= limits.MAX_U64
+    if not fits or own != offset or not limits.is_clean(name):
         return None
-    return FunctionRow(
-        offset,
-        row.name,
-        shape.num_blocks,
-        shape.num_instructions,
-        row.binweight,
-        row.pic_hash,
-        _distance(shape.lowest, offset),
-        _distance(offset, shape.highest),
-    )
+    before, after = _distance(lowest, offset), _distance(offset, highest)
+    return FunctionRow(offset, name, num_blocks, num_instructions, binweight, pic_hash, before, after)
 
 
 def _parse_row(offset: int, raw: bytes, path: str) -> FunctionRow:
@@ -210,6 +200,8 @@ def _check_instructions(blocks: dict[str, Any], path: str) -> None:
 def _parse_address(key: str, path: str) -> int:
     """Return the address that a JSON key spells as SMDA does; get_report() could not restore another spelling."""
     if not _DECIMAL.fullmatch(key) or int(key) > limits.MAX_U64:
+        import json  # noqa: PLC0415 - for this error only
+
         raise InvalidInputError.in_report(
             path, f"has the key {json.dumps(key[:40])}, which is no decimal 64-bit address"
         )

@@ -21,7 +21,6 @@ from sampledb.intake.archive import is_archive, is_report_name, is_zip, list_mem
 from sampledb.intake.binary import is_program
 from sampledb.intake.compression import Allowance, Share, is_compressed
 from sampledb.intake.files import BESIDE, open_readable
-from sampledb.intake.mcrit import reader
 from sampledb.intake.source import read_file
 from sampledb.limits import MAX_REPORT
 
@@ -201,6 +200,8 @@ def _find_in_file(path: str) -> Iterator[FoundReport]:
 
 def _find_in_content(found: FoundReport) -> Iterator[FoundReport]:
     """Yield what was found, or the samples in it if it is a `.mcrit` file."""
+    from sampledb.intake.mcrit import reader  # noqa: PLC0415 - only those who look for reports need it
+
     if not reader.is_mcrit_name(found.source):
         yield found
         return

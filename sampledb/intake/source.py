@@ -1,7 +1,6 @@
 """Read one report, in any form in which users pass one, as the bytes of its JSON."""
 
 import io
-import json
 import os
 from collections.abc import Callable
 from functools import partial
@@ -60,6 +59,8 @@ def read_file(file: BinaryIO, name: str) -> bytes:
 
 
 def _dump(report: dict[Any, Any]) -> bytes:
+    import json  # noqa: PLC0415 - most reports come as JSON
+
     # Not msgspec, which would quietly turn NaN into null and bytes into text.
     try:
         return json.dumps(report, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()

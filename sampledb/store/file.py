@@ -40,6 +40,8 @@ _PRAGMAS: Final = (
     # checked before they are used.
     "PRAGMA trusted_schema = OFF",
     "PRAGMA cell_size_check = ON",
+    # As many bytes as SQLite's default of 1000 is of pages of 4096 bytes: each checkpoint waits for the disk twice.
+    "PRAGMA wal_autocheckpoint = 2000",
     # One large report must not leave a WAL of its size until the handle closes.
     "PRAGMA journal_size_limit = 16777216",
     # On macOS a sync leaves data in the drive's cache, which a power cut empties. Elsewhere these do nothing.

@@ -1,11 +1,12 @@
 """Parse reports in child processes: splitting instructions into columns is CPU-bound, and Python uses one core.
 
 A few reports are parsed here and at once. Where there are more, a process for each core parses them, while this one
-reads files and writes the database.
+reads files and writes the database. It goes on parsing until the processes are ready.
 """
 
 import os
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import Any, Final, Self
@@ -17,8 +18,10 @@ from sampledb.format.report import Report, parse_report
 from sampledb.workers.pool import Ask, Pool
 from sampledb.workers.process import Channel, DiedError, UnavailableError, can_start_python
 
-# Seconds of parsing after which starting processes pays.
-_PATIENCE: Final = 0.5
+# Seconds of parsing after which processes are started. Nothing waits for them, and what they cost, other cores pay.
+_PATIENCE: Final = 0.1
+# Bytes of JSON under way: a large report, for whose outcome those of others wait, shall leave no process without work.
+_AHEAD: Final = 32 * 1024 * 1024
 
 
 class _Answer(msgspec.Struct):
@@ -40,6 +43,7 @@ class Packer:
         self._spent = 0.0
         self._count = os.cpu_count() or 1
         self._pool: Pool | None = None
+        self._starts: list[Future[None]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -48,16 +52,21 @@ class Packer:
         if self._pool:
             self._pool.shutdown()
 
-    @property
-    def capacity(self) -> int:
-        """Return how many reports should be under way at a time."""
-        return 2 * self._count if self._pool else 1
+    def has_room(self, count: int, size: int) -> bool:
+        """Return whether another report should be under way beside `count` of `size` bytes."""
+        if self._pool is None or self._is_starting():
+            return count < 1
+        return count < 2 * self._count or size < _AHEAD
+
+    def _is_starting(self) -> bool:
+        return not any(start.done() for start in self._starts)
 
     def parse(self, content: bytes) -> Future[Report]:
         """Parse a report's JSON; the result is the Report, or the InvalidInputError of `parse_report`."""
         if self._pool is None and self._count > 1 and self._spent > _PATIENCE and can_start_python():
             self._pool = Pool("packer", self._count)
-        if self._pool:
+            self._starts = [self._pool.submit(_start) for _ in range(self._count)]
+        if self._pool and not self._is_starting():
             return self._pool.submit(partial(_parse_elsewhere, content))
         future: Future[Report] = Future()
         begun = monotonic()
@@ -67,6 +76,12 @@ class Packer:
             future.set_exception(error)
         self._spent += monotonic() - begun
         return future
+
+
+def _start(ask: Ask) -> None:
+    """Start the process of a thread, and load what it needs; if that fails, so does the first question."""
+    with suppress(UnavailableError, DiedError):
+        ask(b"", None)
 
 
 def _parse_elsewhere(content: bytes, ask: Ask) -> Report:

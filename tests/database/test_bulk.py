@@ -23,6 +23,7 @@ from tests.workers.processes import become_program, children_of, linux
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes from the first report on, two of them on any machine."""
     monkeypatch.setattr(packer, "_PATIENCE", -1)
+    monkeypatch.setattr(packer.Packer, "_is_starting", lambda _: False)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
 
 

@@ -149,6 +149,7 @@ ODD: dict[str, dict[str, Any]] = {
     "a missing successor list": smda_function(blockrefs={}),
     "a successor that is no block": smda_function(blockrefs={"4096": [1], "4098": [], "4100": []}),
     "a reference spelled with a zero": smda_function(outrefs={"04100": [1]}),
+    "a reference spelled with a sign": smda_function(0, outrefs={"-0": [1]}),
     "a reference far away": smda_function(outrefs={"4100": [2**65]}),
     "a reference beyond": smda_function(inrefs=[-(2**64)]),
     "a reference from no instruction": smda_function(outrefs={"4097": [1]}),

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from sampledb import limits
 from sampledb.database.handle import Handle
-from sampledb.database.tables.pages import TABLES
 from sampledb.database.tables.table import Table
 from sampledb.errors import InvalidInputError
 
@@ -34,6 +33,9 @@ class Tables(Handle):
             NotFoundError: There is no such sample.
             MissingExtraError: The extra `arrow` is not installed.
         """
+        # Columns and their types, which nothing else here needs.
+        from sampledb.database.tables.pages import TABLES  # noqa: PLC0415
+
         name = limits.choice("name", name, list(TABLES))
         chosen = TABLES[name] if columns is None else _check_columns(columns, TABLES[name])
         if sample_id is not None:

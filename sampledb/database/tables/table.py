@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from sampledb import limits
 from sampledb.database.engine.paging import require_growth
-from sampledb.database.tables import pages
 from sampledb.errors import MissingExtraError, StorageError
 from sampledb.intake.files import new_file
 from sampledb.store.connection import Connections
@@ -111,6 +110,8 @@ class Table:
                 raise (failures[0] if failures else StorageError.not_written(path, error)) from error
 
     def _iter_batches(self, rows: "Rows") -> Iterator["RecordBatch"]:
+        from sampledb.database.tables import pages  # noqa: PLC0415 - most programs need no table
+
         begin, last = self._find_range()
         while begin <= last:
             found, end = [], None
@@ -124,5 +125,7 @@ class Table:
             begin = last + 1 if end is None else end + 1
 
     def _find_range(self) -> tuple[int, int]:
+        from sampledb.database.tables import pages  # noqa: PLC0415 - as above
+
         with self._connections.reading() as connection:
             return pages.find_range(connection, self.name, self._sample_id)

@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeGuard
 
 from sampledb.database.handle import refuse_open_store
 from sampledb.errors import BusyError, ConflictError, CorruptFileError, InvalidInputError, SampleDBError
-from sampledb.format.report import Report, peek_sha256
+from sampledb.format.report import Report, guess_sha256, peek_sha256
 from sampledb.intake.finder import find_reports
 from sampledb.intake.mcrit.reader import is_mcrit_name
 from sampledb.intake.source import read_source
@@ -20,7 +20,7 @@ from sampledb.store.tables import samples
 from sampledb.store.tables.reports import add_report
 from sampledb.workers.packer import Packer
 
-# Reports in one transaction at most: some tenths of a second of work.
+# Reports in one transaction, and under way, at most: some tenths of a second of work.
 _BATCH: Final = 64
 
 
@@ -31,6 +31,7 @@ class _Pending:
     index: int
     source: str
     result: Future[Report] | Outcome
+    size: int = 0  # bytes of JSON
 
     @property
     def is_ready(self) -> bool:
@@ -62,16 +63,21 @@ class BulkAdd:
         self._connections = connections
         self._exist_ok = exist_ok
         self._pending: deque[_Pending] = deque()
+        self._size = 0
 
     def run(self, items: Iterable[object]) -> Iterator[Outcome]:
         """Yield the outcome of each item, in order, once it is on disk."""
         with Packer() as packer:
             for index, item in enumerate(_spread(items)):
                 self._pending.append(self._begin(index, item, packer))
-                while self._pending and (len(self._pending) >= packer.capacity or self._pending[0].is_ready):
+                self._size += self._pending[-1].size
+                while self._pending and (self._pending[0].is_ready or not self._has_room(packer)):
                     yield from self._store_next()
             while self._pending:
                 yield from self._store_next()
+
+    def _has_room(self, packer: Packer) -> bool:
+        return len(self._pending) < _BATCH and packer.has_room(len(self._pending), self._size)
 
     def _begin(self, index: int, item: object, packer: Packer) -> _Pending:
         # People know an item by its path, or by what it says itself.
@@ -84,13 +90,17 @@ class BulkAdd:
             return _Pending(index, source, Outcome(index, "failed", None, error, source))
         if known:
             return _Pending(index, source, Outcome(index, "existed", known, None, source))
-        return _Pending(index, source, packer.parse(content))
+        return _Pending(index, source, packer.parse(content), len(content))
 
     def _find_known(self, content: bytes) -> Sample | None:
         """Return the sample whose analysis is stored already; reads nothing but the hash of the report."""
-        sha256 = peek_sha256(content)
-        if sha256 is None:
+        guess = guess_sha256(content)
+        if guess and self._find_analyzed(guess) is None:
             return None
+        sha256 = peek_sha256(content)
+        return self._find_analyzed(sha256) if sha256 else None
+
+    def _find_analyzed(self, sha256: str) -> Sample | None:
         with self._connections.snapshot() as connection:
             stored = samples.find(connection, sha256=sha256)
             return samples.get(connection, stored.sample_id) if stored and stored.is_analyzed else None
@@ -101,6 +111,7 @@ class BulkAdd:
         batch[0].resolve()
         while self._pending and self._pending[0].is_ready and len(batch) < _BATCH:
             batch.append(self._pending.popleft())
+        self._size -= sum(each.size for each in batch)
         try:
             return self._store(batch)
         except BusyError as error:

@@ -2,20 +2,20 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sampledb import limits
 from sampledb.database.handle import Handle
-from sampledb.database.transfer.annotations import list_text, write_lines
-from sampledb.database.transfer.decision import POLICIES, Policy
-from sampledb.database.transfer.mcrit import write_export
-from sampledb.database.transfer.merge import Merge, Source, list_store
 from sampledb.errors import InvalidInputError
 from sampledb.intake.files import new_file, open_regular
 from sampledb.model import Outcome, Progress
 from sampledb.store import forks
 from sampledb.store.connection import Connections
 from sampledb.store.tables import samples
+
+if TYPE_CHECKING:
+    from sampledb.database.transfer.decision import Policy
+    from sampledb.database.transfer.merge import Source
 
 # How a text of annotations begins.
 _BEGIN: Final = b'{"sampledb": "annotations"'
@@ -29,10 +29,10 @@ class Transfer(Handle):
     ) -> Iterator[Outcome]:
         """Store many reports and yield an outcome for each, in order, once it is on disk.
 
-        Reads a few reports ahead, in bounded memory, and after half a second parses them on all cores. Reports whose
-        SHA-256 has an analysis are skipped unread, unless they bring labels. A report that fails does not stop the
-        others, nor does a busy file; a full or failing disk does. While the iterable waits for its next report, up to
-        two reports a core wait with it.
+        Reads up to 64 reports ahead, in bounded memory, and after a tenth of a second parses them on all cores. Reports
+        whose SHA-256 has an analysis are skipped unread, unless they bring labels. A report that fails does not stop
+        the others, nor does a busy file; a full or failing disk does. While the iterable waits for its next report,
+        those that were read ahead wait with it.
 
         Args:
             reports: Anything that `add_sample` takes, or paths of MCRIT's `.mcrit` files, each sample of which is a
@@ -60,7 +60,7 @@ class Transfer(Handle):
         return forks.in_one_process(outcomes())
 
     def merge(
-        self, other: "str | os.PathLike[str] | Handle", *, policy: Policy = "keep", progress: Progress | None = None
+        self, other: "str | os.PathLike[str] | Handle", *, policy: "Policy" = "keep", progress: Progress | None = None
     ) -> Iterator[Outcome]:
         """Merge the samples of another store into this one, and yield an outcome for each once it is on disk.
 
@@ -91,6 +91,10 @@ class Transfer(Handle):
             NotASampleDBError: It is no store.
             NewerFormatError: A later version of this package wrote it.
         """
+        # As all that is merged or written is: most programs do neither.
+        from sampledb.database.transfer.decision import POLICIES  # noqa: PLC0415
+        from sampledb.database.transfer.merge import Merge  # noqa: PLC0415
+
         limits.choice("policy", policy, POLICIES)
         self._connections.require_writable()
         source = self._open_source(other)
@@ -114,6 +118,8 @@ class Transfer(Handle):
             InvalidInputError: `path` exists.
             StorageError: The file cannot be written.
         """
+        from sampledb.database.transfer.annotations import write_lines  # noqa: PLC0415 - as in merge()
+
         count = 0
         with (
             new_file(limits.path(path)) as partial,
@@ -144,6 +150,8 @@ class Transfer(Handle):
             NotFoundError: There is no such sample, or it has no report.
             StorageError: The new file cannot be written.
         """
+        from sampledb.database.transfer.mcrit import write_export  # noqa: PLC0415 - as in merge()
+
         if not isinstance(sample_ids, Iterable | None):
             raise InvalidInputError.of("sample_ids", "a list of ids", sample_ids)
         path = limits.path(path)
@@ -155,8 +163,10 @@ class Transfer(Handle):
         ):
             write_export(connection, wanted, file)
 
-    def _open_source(self, other: object) -> Source:
+    def _open_source(self, other: object) -> "Source":
         """Return the samples to merge."""
+        from sampledb.database.transfer.merge import Source, list_store  # noqa: PLC0415 - as in merge()
+
         if isinstance(other, Handle):
             connections = self._require_other(other)
             return Source(list_store(connections), _count(connections), other, is_own=False)
@@ -187,8 +197,11 @@ def _count(connections: Connections) -> int:
         return int(samples.count(connection)["num_samples"])
 
 
-def _open_text(path: str) -> Source | None:
+def _open_text(path: str) -> "Source | None":
     """Return the samples of a text of annotations, or `None` for another file."""
+    from sampledb.database.transfer.annotations import list_text  # noqa: PLC0415 - as in merge()
+    from sampledb.database.transfer.merge import Source  # noqa: PLC0415
+
     file = open_regular(path, "other")
     try:
         if file.read(len(_BEGIN)) == _BEGIN:

@@ -5,7 +5,6 @@ looked up, without reading others. What stands here follows from the frames, and
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from hashlib import blake2b
 from itertools import chain
 from operator import ge
 from typing import Final, Literal, NamedTuple
@@ -16,7 +15,7 @@ from sampledb.errors import CorruptFileError
 from sampledb.format.references import LONGEST, References
 from sampledb.model import Problem
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import frames, trigrams
+from sampledb.store.tables import trigrams
 
 _encode = msgspec.json.Encoder().encode
 _decode_positions = msgspec.json.Decoder(list[int]).decode
@@ -91,6 +90,8 @@ WHERE EXISTS (
 
 
 def _hash(name: str) -> int:
+    from hashlib import blake2b  # noqa: PLC0415 - as `frames` below: nothing that reading a file needs
+
     # Not xxh3: whoever writes a report could choose many strings of one hash, which are then looked at one by one.
     return int.from_bytes(blake2b(name.encode(), digest_size=4).digest(), "big", signed=True)
 
@@ -228,6 +229,8 @@ def rebuild(connection: Connection) -> None:
 
 def _collect(connection: Connection, first: int, number: int) -> tuple[References, bool]:
     """Return what a sample's functions refer to by their frames, and whether all can be read."""
+    from sampledb.store.tables import frames  # noqa: PLC0415
+
     found = References()
     try:
         for function_id, apis, strings in frames.iter_names(connection, first, first + number - 1):
