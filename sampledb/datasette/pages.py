@@ -238,7 +238,7 @@ def _render_similar_samples(source: Source, sample_id: int) -> str:
         for each in found
     ]
     columns = ("percent", "without libraries", "functions", "sample", "family", "kind")
-    return _render_found(f"Samples with code like its {num_asked:,} largest functions", columns, rows, note)
+    return _render_found(f"Related samples, by its {num_asked:,} largest functions", columns, rows, note)
 
 
 def _render_found(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], note: str) -> str:
@@ -267,5 +267,6 @@ def _render_names(connection: Connection, paths: Paths, sample_id: int, kind: Ki
     """Return the APIs or strings to which most functions of a sample refer."""
     counts = references.count(connection, kind, sample_id, lambda _: True)
     every = f"{paths.database}/function_{kind.names}?sample_id={sample_id}"
-    table = render_table(f"{len(counts):,} {kind.names}", (kind.field, "functions"), counts.items(), len(counts))
-    return f"{table}<p>{render_link(every, f'The functions that refer to these {kind.names}')}</p>" if counts else ""
+    names = "APIs" if kind is references.APIS else kind.names
+    table = render_table(f"{len(counts):,} {names}", (kind.field, "functions"), counts.items(), len(counts))
+    return f"{table}<p>{render_link(every, f'The functions that refer to these {names}')}</p>" if counts else ""

@@ -48,7 +48,11 @@ _TEMPLATE: Final = """
 {% block title %}{{ title }}{% endblock %}
 {% block extra_head %}
 <style>
+h1, .sampledb { overflow-wrap: anywhere }
 .sampledb table { margin: 1em 0 }
+.sampledb caption { font-weight: bold }
+.sampledb th { padding: 4px 1em 4px 0 }
+.sampledb tbody th { border-top: 1px solid #aaa }
 .sampledb pre, .sampledb .graph { overflow: auto }
 .sampledb .graph { max-height: 80vh }
 .sampledb .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1em }
@@ -119,7 +123,8 @@ def _find_page(paths: Paths, row: Mapping[str, Any], value: object, column: str)
         return paths.sample(value)
     if column == "offset" and "function_id" in columns and _is_id(function_id := row["function_id"]):
         return paths.function(function_id)
-    if column == "name" and {"sample_id", "sha256"} <= columns and _is_id(sample_id := row["sample_id"]):
+    is_sample = column == "sample" or (column == "name" and "sha256" in columns)
+    if is_sample and "sample_id" in columns and _is_id(sample_id := row["sample_id"]):
         return paths.sample(sample_id)
     return ""
 

@@ -56,6 +56,7 @@ class _Function(msgspec.Struct):
     """SMDA's function dict, as far as it is drawn."""
 
     blocks: dict[str, list[Instruction]]
+    offset: Any = None
     blockrefs: dict[str, list[int]] = {}
     apirefs: Any = None
     stringrefs: Any = None
@@ -74,7 +75,7 @@ class Graph(msgspec.Struct, frozen=True):
     """The blocks of a function, and how control passes between them.
 
     Attributes:
-        blocks: Addresses and instructions, in address order.
+        blocks: Addresses and instructions: the entry first, then in address order.
         edges: By source, without duplicates. Successors outside of the function are left out.
         comments: The APIs and strings that instructions refer to, and the functions that they call, by address.
         links: The pages of the functions that instructions call, by address.
@@ -102,8 +103,10 @@ def read_graph(disassembly: object, functions: Mapping[int, Called] | None = Non
     """
     try:
         function = msgspec.convert(disassembly, _Function)
-        blocks = sorted({int(key): block for key, block in function.blocks.items()}.items())
-        successors = {int(key): found for key, found in function.blockrefs.items()}
+        found = {int(key): block for key, block in function.blocks.items()}
+        # People begin to read at the entry, which is not always the lowest address.
+        blocks = sorted(found.items(), key=lambda block: (block[0] != function.offset, block[0]))
+        successors = {int(key): targets for key, targets in function.blockrefs.items()}
     except (ValueError, RecursionError) as error:
         message = shorten(f"The disassembly is not SMDA's: {error}", 300)
         raise InvalidInputError(message, {"field": "disassembly", "rule": "SMDA's function dict"}) from error

@@ -16,7 +16,7 @@ _MAX_ROWS: Final = 20_000
 _LONG: Final = 1000
 
 _STYLE: Final = """
-body { font: 15px/1.5 sans-serif; margin: 2em; color: #1f2328; background: #fff }
+body { font: 15px/1.5 sans-serif; margin: 2em; color: #1f2328; background: #fff; overflow-wrap: break-word }
 table { border-collapse: collapse; margin: 1em 0 }
 caption { text-align: left; font-weight: bold }
 th, td { text-align: left; vertical-align: top; padding: 2px 12px 2px 0; border-bottom: 1px solid #d1d9e0 }

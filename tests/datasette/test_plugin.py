@@ -172,9 +172,11 @@ def test_similar_code_is_on_the_pages_once_its_signatures_are_there(
     similar = site.ask("/-/function/1").split("Similar functions")[1]
     assert re.findall('/-/function/([0-9]+)"', similar) == [str(changed.function_id)]
     assert f'href="/corpus/-/compare/1/{changed.function_id}"' in similar
-    assert set(re.findall('/-/sample/([0-9])"', site.ask("/-/sample/1").split("like its 1 largest functions")[1])) == {
-        *("2", "3")
-    }
+    assert set(
+        re.findall(
+            '/-/sample/([0-9])"', site.ask("/-/sample/1").split("Related samples, by its 1 largest functions")[1]
+        )
+    ) == {*("2", "3")}
     with raw(path) as connection:
         connection.execute("UPDATE signatures SET details = x'00' WHERE sample_id = 1")
     assert "details of signatures do not match" in site.ask("/-/function/1")

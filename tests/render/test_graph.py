@@ -115,10 +115,12 @@ def test_a_branch_is_green_where_it_is_taken_and_red_where_not() -> None:
     ]
 
 
-def test_blocks_come_in_address_order_and_successors_elsewhere_are_left_out() -> None:
-    graph = read_graph({"blocks": {"100": [], "20": []}, "blockrefs": {"100": [20, 20, 5], "5": [20]}})
-    assert [address for address, _ in graph.blocks] == [20, 100]
-    assert [(edge.source, edge.target) for edge in graph.edges] == [(1, 0)]
+def test_the_entry_comes_first_then_blocks_in_address_order_and_successors_elsewhere_are_left_out() -> None:
+    function = {"blocks": {"100": [], "20": []}, "blockrefs": {"100": [20, 20, 5], "5": [20]}}
+    for offset, order, edge in ((100, [100, 20], (0, 1)), (20, [20, 100], (1, 0)), ("?", [20, 100], (1, 0))):
+        graph = read_graph({"offset": offset, **function})
+        assert [address for address, _ in graph.blocks] == order
+        assert [(each.source, each.target) for each in graph.edges] == [edge]
 
 
 @pytest.mark.parametrize("strings", [{"1": "a < b"}, [{"string": "a < b", "ins_addr": 1, "data_addr": 9}]])
