@@ -82,7 +82,7 @@ def write_function(source: Source, function_id: int) -> Page | None:
     known = {each.offset: Called(_name(each), paths.function(each.function_id)) for each in callees}
     content = [
         _render_sample_link(connection, paths, function.sample_id),
-        _render_fields(paths, function),
+        _render_fields(function),
         render_disassembly(code, known),
         _render_functions(paths, _count_calls("Called by", callers, inrefs), callers),
         _render_functions(paths, _count_calls("Calls", callees, outrefs), callees),
@@ -149,11 +149,12 @@ def _render_sample_link(connection: Connection, paths: Paths, sample_id: int) ->
     return f"<p>{render_link(paths.sample(sample_id), render_text(words, _LONG))}</p>"
 
 
-def _render_fields(paths: Paths, function: Function) -> str:
-    fields = {name: getattr(function, name) for name in (*_FIELDS, "comment", "binweight", "pic_hash")}
+def _render_fields(function: Function) -> str:
+    """Return a row, so that the graph is in sight, and the comment, which may be long."""
+    fields = {name: getattr(function, name) for name in (*_FIELDS, "binweight", "pic_hash")}
     shown = {name: value for name, value in fields.items() if value not in _ABSENT}
-    title = f"Function {function.function_id}"
-    return render_card(title, {**shown, "sample_id": Link(function.sample_id, paths.sample(function.sample_id))})
+    row = render_table("", list(shown), [list(shown.values())], 1)
+    return row + (render_note(function.comment) if function.comment else "")
 
 
 def _list_addresses(found: Iterable[object]) -> list[int]:
