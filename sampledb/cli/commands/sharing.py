@@ -140,7 +140,7 @@ def table(db: SampleDB, name: str, sample: str | None, columns: str | None, outp
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this new file.")
 def page(db: SampleDB, sample: str, other: str | None, graphs: int, output: Path | None) -> Answer:
-    """Print a page to send: one HTML file about a sample, or about what two samples share.
+    """Print an HTML page to send: about a sample, or what two share.
 
     It needs nothing else, and runs no script but its own. It shows in full the functions with labels, then the largest
     ones; of two samples, it shows those that changed most side by side.
