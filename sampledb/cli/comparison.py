@@ -73,7 +73,8 @@ def _show(db: SampleDB, pair: FunctionPair) -> Iterator[str]:
     yield render_sortable(f"score {pair.score}", ("because of", "points", "both have"), reasons)
     yield render_note(_SIGNS)
     a, b = (db.get_function(*each) for each in ids)
-    yield render_pair(a.to_svg(compared_to=b), b.to_svg(compared_to=a))
+    names = [{each.offset: _name(each) for each in db.callees(*one)} for one in ids]
+    yield render_pair(a.to_svg(compared_to=b, names=names[0]), b.to_svg(compared_to=a, names=names[1]))
 
 
 def _anchor(pair: FunctionPair) -> str:

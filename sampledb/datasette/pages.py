@@ -10,9 +10,11 @@ from typing import Any, Final, NamedTuple
 from sampledb.datasette.similar import SimilarCode
 from sampledb.format.codec import MASK, signed
 from sampledb.model import Function
-from sampledb.render.graph import Called
+from sampledb.render.comparison import mark_blocks
+from sampledb.render.graph import Called, read_graph
 from sampledb.render.html import Link, render_card, render_link, render_note, render_table, render_text
 from sampledb.render.notebook import render_disassembly
+from sampledb.render.svg import draw_graph
 from sampledb.render.text import escape_unprintable
 from sampledb.store.sqlite import Connection
 from sampledb.store.tables import functions, labels, references, samples
@@ -77,13 +79,12 @@ def write_function(source: Source, function_id: int) -> Page | None:
     if not function:
         return None
     code: Mapping[str, Any] = function.disassembly or {}
-    inrefs, outrefs = map(_list_addresses, (code["inrefs"], chain.from_iterable(code["outrefs"].values())))
+    inrefs, outrefs = _list_addresses(code["inrefs"]), _list_calls(function)
     callers, callees = (_find_functions(connection, function.sample_id, each) for each in (inrefs, outrefs))
-    known = {each.offset: Called(_name(each), paths.function(each.function_id)) for each in callees}
     content = [
         _render_sample_link(connection, paths, function.sample_id),
         _render_fields(function),
-        render_disassembly(code, known),
+        render_disassembly(code, _make_calls(paths, callees)),
         _render_functions(paths, _count_calls("Called by", callers, inrefs), callers),
         _render_functions(paths, _count_calls("Calls", callees, outrefs), callees),
         _render_twins(connection, paths, function),
@@ -106,7 +107,9 @@ def write_comparison(source: Source, function_id: int, *, other_id: int) -> Page
 def _render_half(connection: Connection, paths: Paths, function: Function, other: Function) -> str:
     name = render_link(paths.function(function.function_id), render_text(_name(function), _LONG))
     sample = _render_sample_link(connection, paths, function.sample_id)
-    return f'<div><h2>{name}</h2>{sample}<div class="graph">{function.to_svg(compared_to=other)}</div></div>'
+    calls = _make_calls(paths, _find_functions(connection, function.sample_id, _list_calls(function)))
+    graph = mark_blocks(read_graph(function.disassembly, calls), read_graph(other.disassembly))
+    return f'<div><h2>{name}</h2>{sample}<div class="graph">{draw_graph(graph)}</div></div>'
 
 
 def _get_function(connection: Connection, function_id: int) -> Function | None:
@@ -155,6 +158,15 @@ def _render_fields(function: Function) -> str:
     shown = {name: value for name, value in fields.items() if value not in _ABSENT}
     row = render_table("", list(shown), [list(shown.values())], 1)
     return row + (render_note(function.comment) if function.comment else "")
+
+
+def _make_calls(paths: Paths, callees: Iterable[Function]) -> dict[int, Called]:
+    return {each.offset: Called(_name(each), paths.function(each.function_id)) for each in callees}
+
+
+def _list_calls(function: Function) -> list[int]:
+    code: Mapping[str, Any] = function.disassembly or {}
+    return _list_addresses(chain.from_iterable(code["outrefs"].values()))
 
 
 def _list_addresses(found: Iterable[object]) -> list[int]:

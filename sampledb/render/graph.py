@@ -52,6 +52,11 @@ class Called(NamedTuple):
     href: str
 
 
+def name_calls(names: Mapping[int, str]) -> dict[int, Called]:
+    """Return functions that have names, by address, and no pages."""
+    return {address: Called(name, "") for address, name in names.items() if name}
+
+
 class _Function(msgspec.Struct):
     """SMDA's function dict, as far as it is drawn."""
 
@@ -176,13 +181,13 @@ def _format_text(text: str, limit: int) -> str:
     return shorten(ascii_only, limit)
 
 
-def write_dot(disassembly: object) -> str:
+def write_dot(disassembly: object, functions: Mapping[int, Called] | None = None) -> str:
     """Return the graph as text for Graphviz, with at most MAX_BLOCKS blocks.
 
     Raises:
         InvalidInputError: It is not SMDA's function dict.
     """
-    graph = read_graph(disassembly)
+    graph = read_graph(disassembly, functions)
     rest = len(graph.blocks) - MAX_BLOCKS
     nodes = [f'b{number} [label="{_write_label(lines)}"];' for number, lines in enumerate(format_blocks(graph))]
     arrows = [f'b{edge.source} -> b{edge.target} [color="{COLOURS[edge.kind]}"];' for edge in graph.list_drawn_edges()]

@@ -53,7 +53,7 @@ def test_one_clicks_from_a_table_to_a_function_to_its_caller(site: str) -> None:
     with open_tab() as (tab, complaints):
         tab.goto(site)
         tab.click("a:text-is('function_list')")
-        tab.goto(f"{tab.url}?_sort_desc=function_id")
+        tab.goto(f"{tab.url}&_sort_desc=function_id")
         assert _SHOWN in tab.inner_text("table")
         tab.click("a:text-is('0x2000')")
         assert tab.inner_text("h1") == _SHOWN

@@ -127,10 +127,13 @@ def test_the_entry_comes_first_then_blocks_in_address_order_and_successors_elsew
 def test_apis_and_strings_stand_beside_the_instructions_that_refer_to_them(strings: Any) -> None:
     made = function([(0, 1)], 3)
     made |= {"apirefs": {"0": "kernel32.dll!CreateFileA", "1": "x" * 1000}, "stringrefs": strings}
+    made |= {"outrefs": {"2": [0x50]}}
     shown = Function(FunctionId(1), SampleId(1), 0, "", 3, 3, 0.0, None, made)
     assert shown.comments == {0: "kernel32.dll!CreateFileA", 1: "x" * 1000 + ', "a < b"'}
     drawn, html = shown.to_svg(), shown._repr_html_()
     assert all("  nop  ; kernel32.dll!CreateFileA" in each for each in (drawn, shown.to_dot(), html))
+    names = {0x50: "rc4_init", 0: "never called"}
+    assert all("0x2  nop  ; rc4_init" in each for each in (shown.to_svg(names=names), shown.to_dot(names=names)))
     made["apirefs"].pop("1")
     assert "0x1  nop  ; &quot;a &lt; b&quot;" in shown.to_svg()
     assert r"0x1  nop  ; \"a < b\"\l" in shown.to_dot()
