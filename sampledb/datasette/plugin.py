@@ -198,8 +198,8 @@ def _read(connection: sqlite3.Connection, write: Callable[[], Page | None]) -> t
         page = write()
     except NotFoundError:
         page = None
-    except SampleDBError as error:
-        return Page("Error", render_note(error.message)), 500
+    except (SampleDBError, connection.Error) as error:
+        return Page("Error", render_note(str(error))), 500
     finally:
         connection.rollback()
     return (page, 200) if page else (_NOTHING, 404)
