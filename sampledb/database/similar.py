@@ -13,8 +13,8 @@ from sampledb.intake.source import read_source
 from sampledb.model import Comparison, Explanation, Function, FunctionMatch, RecordList, SampleMatch, Suggestion
 
 if TYPE_CHECKING:
-    from sampledb.database.engine.matcher import Matcher, SigningProgress
     from sampledb.database.engine.resemblance import Resemblance
+    from sampledb.database.engine.signer import SigningMatcher, SigningProgress
 
 
 class Similar(Handle):
@@ -153,12 +153,12 @@ class Similar(Handle):
         self.__dict__.pop("_matcher", None)
 
     @cached_property
-    def _matcher(self) -> "Matcher":
+    def _matcher(self) -> "SigningMatcher":
         try:
-            from sampledb.database.engine.matcher import Matcher  # noqa: PLC0415 - an extra, and large
+            from sampledb.database.engine.signer import SigningMatcher  # noqa: PLC0415 - an extra, and large
         except ImportError as error:
             raise MissingExtraError.of("similarity", "Finding similar code") from error
-        return Matcher(self._connections)
+        return SigningMatcher(self._connections)
 
     @property
     def _resemblance(self) -> "Resemblance":

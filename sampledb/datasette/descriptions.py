@@ -10,7 +10,7 @@ from sampledb.store.schema import STATEMENTS
 _HIDDEN: Final = frozenset(
     {
         *("sqlite_sequence", "sample_search", "function_search", "string_search", "label_search"),
-        *("api_references", "string_references", "reports", "disassembly", "binaries"),
+        *("api_references", "string_references", "reports", "disassembly", "signatures", "binaries"),
     }
 )
 _CREATE: Final = re.compile(r"CREATE (?:VIRTUAL )?(?:TABLE|VIEW) (\w+)")

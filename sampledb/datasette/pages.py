@@ -7,11 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
+from sampledb.datasette.similar import SimilarCode
 from sampledb.format.codec import MASK, signed
 from sampledb.model import Function
-from sampledb.render.graph import Called
-from sampledb.render.html import Link, render_card, render_link, render_table, render_text
+from sampledb.render.comparison import mark_blocks
+from sampledb.render.graph import Called, read_graph
+from sampledb.render.html import Link, render_card, render_link, render_note, render_table, render_text
 from sampledb.render.notebook import render_disassembly
+from sampledb.render.svg import draw_graph
 from sampledb.render.text import escape_unprintable
 from sampledb.store.sqlite import Connection
 from sampledb.store.tables import functions, labels, references, samples
@@ -61,28 +64,38 @@ class Paths(NamedTuple):
         return f"{self.database}/-/compare/{function_id}/{other_id}"
 
 
-def write_function(connection: Connection, paths: Paths, function_id: int) -> Page | None:
+class Source(NamedTuple):
+    """What pages are made of: a connection in a transaction, paths to other pages, and what finds similar code."""
+
+    connection: Connection
+    paths: Paths
+    similar: SimilarCode
+
+
+def write_function(source: Source, function_id: int) -> Page | None:
     """Return the page of a function, or `None` if there is none."""
+    connection, paths, _ = source
     function = _get_function(connection, function_id)
     if not function:
         return None
     code: Mapping[str, Any] = function.disassembly or {}
-    inrefs, outrefs = map(_list_addresses, (code["inrefs"], chain.from_iterable(code["outrefs"].values())))
+    inrefs, outrefs = _list_addresses(code["inrefs"]), _list_calls(function)
     callers, callees = (_find_functions(connection, function.sample_id, each) for each in (inrefs, outrefs))
-    known = {each.offset: Called(_name(each), paths.function(each.function_id)) for each in callees}
     content = [
         _render_sample_link(connection, paths, function.sample_id),
-        _render_fields(paths, function),
-        render_disassembly(code, known),
+        _render_fields(function),
+        render_disassembly(code, _make_calls(paths, callees)),
         _render_functions(paths, _count_calls("Called by", callers, inrefs), callers),
         _render_functions(paths, _count_calls("Calls", callees, outrefs), callees),
         _render_twins(connection, paths, function),
+        _render_similar_functions(source, function),
     ]
     return Page(escape_unprintable(_name(function)), "\n".join(content))
 
 
-def write_comparison(connection: Connection, paths: Paths, function_id: int, *, other_id: int) -> Page | None:
+def write_comparison(source: Source, function_id: int, *, other_id: int) -> Page | None:
     """Return the page of two functions side by side, or `None` if there are not both."""
+    connection, paths, _ = source
     one, other = (_get_function(connection, each) for each in (function_id, other_id))
     if not one or not other:
         return None
@@ -94,7 +107,9 @@ def write_comparison(connection: Connection, paths: Paths, function_id: int, *, 
 def _render_half(connection: Connection, paths: Paths, function: Function, other: Function) -> str:
     name = render_link(paths.function(function.function_id), render_text(_name(function), _LONG))
     sample = _render_sample_link(connection, paths, function.sample_id)
-    return f'<div><h2>{name}</h2>{sample}<div class="graph">{function.to_svg(compared_to=other)}</div></div>'
+    calls = _make_calls(paths, _find_functions(connection, function.sample_id, _list_calls(function)))
+    graph = mark_blocks(read_graph(function.disassembly, calls), read_graph(other.disassembly))
+    return f'<div><h2>{name}</h2>{sample}<div class="graph">{draw_graph(graph)}</div></div>'
 
 
 def _get_function(connection: Connection, function_id: int) -> Function | None:
@@ -102,12 +117,13 @@ def _get_function(connection: Connection, function_id: int) -> Function | None:
     return row and functions.get(connection, row.sample_id, function_id)
 
 
-def write_sample(connection: Connection, paths: Paths, sample_id: int, start: int) -> Page:
+def write_sample(source: Source, sample_id: int, *, start: int) -> Page:
     """Return the page of a sample, with its functions from position `start` on.
 
     Raises:
         NotFoundError: There is no such sample.
     """
+    connection, paths, _ = source
     sample = samples.get(connection, sample_id)
     first, last = samples.locate(connection, sample_id).function_ids
     begin = min(first + start, last + 1)
@@ -119,6 +135,7 @@ def write_sample(connection: Connection, paths: Paths, sample_id: int, start: in
         render_card(f"Sample {sample_id}", fields),
         _render_functions(paths, f"{sample.num_functions:,} functions", listed),
         _render_steps(paths.sample(sample_id), start, sample.num_functions),
+        _render_similar_samples(source, sample_id) if sample.num_functions else "",
         _render_labels(connection, paths, sample_id),
         _render_names(connection, paths, sample_id, references.APIS),
         _render_names(connection, paths, sample_id, references.STRINGS),
@@ -135,11 +152,21 @@ def _render_sample_link(connection: Connection, paths: Paths, sample_id: int) ->
     return f"<p>{render_link(paths.sample(sample_id), render_text(words, _LONG))}</p>"
 
 
-def _render_fields(paths: Paths, function: Function) -> str:
-    fields = {name: getattr(function, name) for name in (*_FIELDS, "comment", "binweight", "pic_hash")}
+def _render_fields(function: Function) -> str:
+    """Return a row, so that the graph is in sight, and the comment, which may be long."""
+    fields = {name: getattr(function, name) for name in (*_FIELDS, "binweight", "pic_hash")}
     shown = {name: value for name, value in fields.items() if value not in _ABSENT}
-    title = f"Function {function.function_id}"
-    return render_card(title, {**shown, "sample_id": Link(function.sample_id, paths.sample(function.sample_id))})
+    row = render_table("", list(shown), [list(shown.values())], 1)
+    return row + (render_note(function.comment) if function.comment else "")
+
+
+def _make_calls(paths: Paths, callees: Iterable[Function]) -> dict[int, Called]:
+    return {each.offset: Called(_name(each), paths.function(each.function_id)) for each in callees}
+
+
+def _list_calls(function: Function) -> list[int]:
+    code: Mapping[str, Any] = function.disassembly or {}
+    return _list_addresses(chain.from_iterable(code["outrefs"].values()))
 
 
 def _list_addresses(found: Iterable[object]) -> list[int]:
@@ -186,7 +213,7 @@ def _render_twins(connection: Connection, paths: Paths, function: Function) -> s
     found = connection.execute(_TWINS, (stored, functions.LONG, function.function_id, _MOST)).fetchall()
     rows = [
         (
-            *(Link(offset & MASK, paths.function(each)), name, Link(sample, paths.sample(sample_id)), family),
+            *(Link(offset & MASK, paths.function(each)), name, _link_sample(paths, sample_id, sample), family),
             Link("side by side", paths.comparison(function.function_id, each)),
         )
         for each, name, sample_id, sample, family, offset in found
@@ -194,6 +221,46 @@ def _render_twins(connection: Connection, paths: Paths, function: Function) -> s
     table = render_table("The same code elsewhere", ("offset", "name", "sample", "family", "compare"), rows, len(rows))
     every = f"{paths.database}/functions?pic_hash={stored}"
     return f"{table}<p>{render_link(every, 'All functions with this hash')}</p>" if rows else ""
+
+
+def _render_similar_functions(source: Source, function: Function) -> str:
+    connection, paths, similar = source
+    found, note = similar.find_functions(connection, function)
+    names = {each: samples.get(connection, each).name for each in {each.sample_id for each in found}}
+    rows = [
+        (
+            each.score,
+            *(Link(each.offset, paths.function(each.function_id)), each.label or each.name),
+            *(_link_sample(paths, each.sample_id, names[each.sample_id]), each.family, each.num_instructions),
+            Link("side by side", paths.comparison(function.function_id, each.function_id)),
+        )
+        for each in found
+    ]
+    columns = ("score", "offset", "name", "sample", "family", "num_instructions", "compare")
+    return _render_found("Similar functions", columns, rows, note)
+
+
+def _render_similar_samples(source: Source, sample_id: int) -> str:
+    found, num_asked, note = source.similar.find_samples(source.connection, sample_id)
+    rows = [
+        (
+            *(f"{each.percent:.1f}", f"{each.percent_without_libraries:.1f}", each.num_matched),
+            *(_link_sample(source.paths, each.sample_id, each.name), each.family),
+            "library" if each.is_library else "",
+        )
+        for each in found
+    ]
+    columns = ("percent", "without libraries", "functions", "sample", "family", "kind")
+    return _render_found(f"Related samples, by its {num_asked:,} largest functions", columns, rows, note)
+
+
+def _render_found(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], note: str) -> str:
+    table = render_table(title, columns, rows, len(rows)) if rows else ""
+    return table + (render_note(note) if note else "")
+
+
+def _link_sample(paths: Paths, sample_id: int, name: str) -> Link:
+    return Link(name or f"Sample {sample_id}", paths.sample(sample_id))
 
 
 def _render_labels(connection: Connection, paths: Paths, sample_id: int) -> str:
@@ -213,5 +280,6 @@ def _render_names(connection: Connection, paths: Paths, sample_id: int, kind: Ki
     """Return the APIs or strings to which most functions of a sample refer."""
     counts = references.count(connection, kind, sample_id, lambda _: True)
     every = f"{paths.database}/function_{kind.names}?sample_id={sample_id}"
-    table = render_table(f"{len(counts):,} {kind.names}", (kind.field, "functions"), counts.items(), len(counts))
-    return f"{table}<p>{render_link(every, f'The functions that refer to these {kind.names}')}</p>" if counts else ""
+    names = "APIs" if kind is references.APIS else kind.names
+    table = render_table(f"{len(counts):,} {names}", (kind.field, "functions"), counts.items(), len(counts))
+    return f"{table}<p>{render_link(every, f'The functions that refer to these {names}')}</p>" if counts else ""

@@ -16,7 +16,8 @@ from pluggy import HookimplMarker
 
 from sampledb.datasette import pages, sql
 from sampledb.datasette.descriptions import describe_tables
-from sampledb.datasette.pages import Page, Paths
+from sampledb.datasette.pages import Page, Paths, Source
+from sampledb.datasette.similar import SimilarCode
 from sampledb.errors import NotFoundError, SampleDBError, shorten
 from sampledb.format.codec import MASK
 from sampledb.limits import MAX_ID
@@ -30,13 +31,13 @@ if TYPE_CHECKING:
 # As `datasette.hookimpl`, with its types.
 hook: Final = HookimplMarker("datasette")
 
-# The databases of each Datasette that are stores.
-_stores: Final["WeakKeyDictionary[Datasette, set[str]]"] = WeakKeyDictionary()
+# The databases of each Datasette that are stores, and what of each is kept between pages.
+_stores: Final["WeakKeyDictionary[Datasette, dict[str, SimilarCode]]"] = WeakKeyDictionary()
 
 # What a page reads, and so must be allowed to be seen.
 _TABLES: Final = (
     *("samples", "sample_tags", "functions", "disassembly", "labels"),
-    *("apis", "api_references", "strings", "string_references"),
+    *("apis", "api_references", "strings", "string_references", "signatures"),
 )
 # Integers that people know by their hex digits.
 _HEX: Final = frozenset({"offset", "base_addr", "pic_hash"})
@@ -47,7 +48,11 @@ _TEMPLATE: Final = """
 {% block title %}{{ title }}{% endblock %}
 {% block extra_head %}
 <style>
+h1, .sampledb { overflow-wrap: anywhere }
 .sampledb table { margin: 1em 0 }
+.sampledb caption { font-weight: bold }
+.sampledb th { padding: 4px 1em 4px 0 }
+.sampledb tbody th { border-top: 1px solid #aaa }
 .sampledb pre, .sampledb .graph { overflow: auto }
 .sampledb .graph { max-height: 80vh }
 .sampledb .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1em }
@@ -71,7 +76,7 @@ def prepare_connection(conn: sqlite3.Connection, database: str, datasette: "Data
     """Add the SQL functions to connections to stores, and remember which databases these are."""
     if sql.is_store(conn):
         sql.add_functions(conn)
-        _stores.setdefault(datasette, set()).add(database)
+        _stores.setdefault(datasette, {}).setdefault(database, SimilarCode())
 
 
 @hook
@@ -80,7 +85,9 @@ def get_metadata(datasette: "Datasette") -> dict[str, Any]:
     described = {}
     for name in list(_stores.get(datasette, ())):
         path = datasette.urls.database(name)
-        samples, functions = (render_link(f"{path}/{view}", view) for view in ("sample_list", "function_list"))
+        samples = render_link(f"{path}/sample_list", "sample_list")
+        # To look for facets of so many rows takes longer than all else.
+        functions = render_link(f"{path}/function_list?_nosuggest=1", "function_list")
         # A copy, as Datasette adds to what it gets.
         tables = deepcopy(describe_tables())
         described[name] = {"description_html": f"Begin with {samples} or {functions}.", "tables": tables}
@@ -118,7 +125,8 @@ def _find_page(paths: Paths, row: Mapping[str, Any], value: object, column: str)
         return paths.sample(value)
     if column == "offset" and "function_id" in columns and _is_id(function_id := row["function_id"]):
         return paths.function(function_id)
-    if column == "name" and {"sample_id", "sha256"} <= columns and _is_id(sample_id := row["sample_id"]):
+    is_sample = column == "sample" or (column == "name" and "sha256" in columns)
+    if is_sample and "sample_id" in columns and _is_id(sample_id := row["sample_id"]):
         return paths.sample(sample_id)
     return ""
 
@@ -164,8 +172,15 @@ async def _show(datasette: "Datasette", request: Request, write: Callable[..., P
             allowed = [("view-table", (database.name, table)), ("view-database", database.name), "view-instance"]
             await datasette.ensure_permissions(request.actor, allowed)
         paths = Paths(datasette.urls.database(database.name))
+
+        def read(connection: sqlite3.Connection) -> tuple[Page, int]:
+            similar = _stores.get(datasette, {}).get(database.name)
+            if similar is None:
+                return _NOTHING, 404
+            return _read(connection, partial(write, Source(connection, paths, similar), min(identity, MAX_ID)))
+
         # In the thread and with the connection that Datasette has for it: to open the file again would drop locks.
-        page, status = await database.execute_fn(partial(_write, write, paths, min(identity, MAX_ID)))
+        page, status = await database.execute_fn(read)
     content = {
         "title": page.title,
         "content": Markup(page.content),  # noqa: S704 - escaped
@@ -175,14 +190,16 @@ async def _show(datasette: "Datasette", request: Request, write: Callable[..., P
     return Response.html(await datasette.render_template(template, content, request=request), status=status)
 
 
-def _write(
-    write: Callable[..., Page | None], paths: Paths, identity: int, connection: sqlite3.Connection
-) -> tuple[Page, int]:
+def _read(connection: sqlite3.Connection, write: Callable[[], Page | None]) -> tuple[Page, int]:
     """Return a page, and the status of HTTP. To raise NotFound would have Datasette print a traceback."""
+    # One state of the file for all of the page.
+    connection.execute("BEGIN")
     try:
-        page = write(connection, paths, identity) if sql.is_store(connection) else None
+        page = write()
     except NotFoundError:
         page = None
-    except SampleDBError as error:
-        return Page("Error", render_note(error.message)), 500
+    except (SampleDBError, connection.Error) as error:
+        return Page("Error", render_note(str(error))), 500
+    finally:
+        connection.rollback()
     return (page, 200) if page else (_NOTHING, 404)

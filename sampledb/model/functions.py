@@ -1,5 +1,6 @@
 """Functions, their instructions, and pictures of their control flow."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from sampledb.errors import InvalidInputError
@@ -84,30 +85,34 @@ class Function(Record, frozen=True):
             raise InvalidInputError(message, {"field": "disassembly", "rule": "SMDA's function dict", "value": "None"})
         return self.disassembly
 
-    def to_dot(self) -> str:
+    def to_dot(self, *, names: Mapping[int, str] | None = None) -> str:
         """Return the control-flow graph as text for Graphviz, with at most its first 200 blocks.
+
+        Args:
+            names: Of functions that it calls, by their offsets.
 
         Raises:
             InvalidInputError: The function came without its disassembly.
         """
-        from sampledb.render.graph import write_dot  # noqa: PLC0415 - few who read functions draw them
+        from sampledb.render.graph import name_calls, write_dot  # noqa: PLC0415 - few who read functions draw them
 
-        return write_dot(self.disassembly)
+        return write_dot(self.disassembly, name_calls(names or {}))
 
-    def to_svg(self, *, compared_to: "Function | None" = None) -> str:
+    def to_svg(self, *, compared_to: "Function | None" = None, names: Mapping[int, str] | None = None) -> str:
         """Return the control-flow graph as an SVG picture, with at most its first 200 blocks.
 
         Args:
+            names: Of functions that it calls, by their offsets.
             compared_to: Another function; the blocks of this one are marked as the same, changed, or only here.
 
         Raises:
             InvalidInputError: A function came without its disassembly.
             MissingExtraError: The extra `notebook` is not installed.
         """
-        from sampledb.render.graph import read_graph  # noqa: PLC0415 - as above
+        from sampledb.render.graph import name_calls, read_graph  # noqa: PLC0415 - as above
         from sampledb.render.svg import draw_graph  # noqa: PLC0415 - as above
 
-        graph = read_graph(self.disassembly)
+        graph = read_graph(self.disassembly, name_calls(names or {}))
         if compared_to is not None:
             from sampledb.render.comparison import mark_blocks  # noqa: PLC0415 - as above
 

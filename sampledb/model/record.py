@@ -73,7 +73,7 @@ class RowList(list[dict[str, Any]]):
         from sampledb.render.html import render_table  # noqa: PLC0415 - for notebooks only
 
         columns = list(self[0]) if self else []
-        return render_table(_count("Row", len(self)), columns, ([*row.values()] for row in self), len(self))
+        return render_table(count_records("Row", len(self)), columns, ([*row.values()] for row in self), len(self))
 
 
 class Counts(dict[str, int]):
@@ -98,7 +98,7 @@ class Counts(dict[str, int]):
         return render_table("", self.columns, self.items(), len(self))
 
 
-def _count(noun: str, number: int) -> str:
+def count_records(noun: str, number: int) -> str:
     """Return a number of records, as in `12 function hits`."""
     words = re.sub("(?<!^)(?=[A-Z])", " ", noun).lower()
     return f"{number:,} {words}{'' if number == 1 else 'es' if words.endswith('ch') else 's'}"
@@ -114,4 +114,4 @@ def render_records(records: Collection[Record], *, title: str = "", count: int |
     columns = kind._columns or kind.__struct_fields__  # noqa: SLF001 - tables are made here only
     rows = ([getattr(record, column) for column in columns] for record in records)
     count = len(records) if count is None else count
-    return render_table(title or _count(kind.__name__, count), columns, rows, count)
+    return render_table(title or count_records(kind.__name__, count), columns, rows, count)

@@ -1,9 +1,10 @@
 """Similar functions and samples, and the reasons of scores."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from sampledb.model.functions import Function
-from sampledb.model.record import FunctionId, Record, SampleId
+from sampledb.model.record import FunctionId, Record, SampleId, count_records, render_records
 
 
 class FunctionMatch(Record, frozen=True):
@@ -22,6 +23,11 @@ class FunctionMatch(Record, frozen=True):
         label: The name that somebody gave to the function, `""` for none.
         num_instructions: Instructions in all blocks; functions of less than 20 are alike by chance more often.
     """
+
+    _columns = (
+        *("score", "exact", "sample_id", "function_id"),
+        *("offset", "name", "label", "family", "num_instructions"),
+    )
 
     sample_id: SampleId
     function_id: FunctionId
@@ -48,6 +54,11 @@ class SampleMatch(Record, frozen=True):
         percent_without_libraries: The same, of the code that is in no library. It is 0 for a library.
     """
 
+    _columns = (
+        *("percent", "percent_without_libraries", "num_matched"),
+        *("sample_id", "name", "family", "is_library"),
+    )
+
     sample_id: SampleId
     name: str
     family: str
@@ -72,6 +83,9 @@ class FunctionPair(Record, frozen=True):
     score: int
     exact: bool
 
+    def _repr_html_(self) -> str:
+        return _render_pairs("", [self])
+
 
 class Comparison(Record, frozen=True):
     """What two samples have in common.
@@ -89,6 +103,24 @@ class Comparison(Record, frozen=True):
     only_b: tuple[Function, ...]
     percent_a: float
     percent_b: float
+
+    def _repr_html_(self) -> str:
+        shares = f"{self.percent_a:.1f} % of the code of a, {self.percent_b:.1f} % of b"
+        alone = f"{len(self.only_a):,} functions are only in a, {len(self.only_b):,} only in b"
+        return _render_pairs(f"{count_records('FunctionPair', len(self.pairs))}: {shares}; {alone}", self.pairs)
+
+
+def _render_pairs(title: str, pairs: Sequence[FunctionPair]) -> str:
+    from sampledb.render.html import render_table  # noqa: PLC0415 - for notebooks only
+
+    columns = [f"{name}{side}" for side in ("", " in b") for name in ("function_id", "offset", "name", "instructions")]
+    rows = ([each.score, each.exact, *_list_cells(each.a), *_list_cells(each.b)] for each in pairs)
+    return render_table(title, ["score", "exact", *columns], rows, len(pairs))
+
+
+def _list_cells(function: Function) -> tuple[object, ...]:
+    name = function.label or function.name
+    return function.function_id, f"{function.offset:#x}", name, function.num_instructions
 
 
 class Reason(Record, frozen=True):
@@ -118,3 +150,7 @@ class Explanation(Record, frozen=True):
     score: int | None
     exact: bool
     reasons: tuple[Reason, ...]
+
+    def _repr_html_(self) -> str:
+        score = "the same code" if self.exact else f"score {self.score}"
+        return render_records(self.reasons, title=f"Explanation: {score}")

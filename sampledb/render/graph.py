@@ -52,10 +52,16 @@ class Called(NamedTuple):
     href: str
 
 
+def name_calls(names: Mapping[int, str]) -> dict[int, Called]:
+    """Return functions that have names, by address, and no pages."""
+    return {address: Called(name, "") for address, name in names.items() if name}
+
+
 class _Function(msgspec.Struct):
     """SMDA's function dict, as far as it is drawn."""
 
     blocks: dict[str, list[Instruction]]
+    offset: Any = None
     blockrefs: dict[str, list[int]] = {}
     apirefs: Any = None
     stringrefs: Any = None
@@ -74,7 +80,7 @@ class Graph(msgspec.Struct, frozen=True):
     """The blocks of a function, and how control passes between them.
 
     Attributes:
-        blocks: Addresses and instructions, in address order.
+        blocks: Addresses and instructions: the entry first, then in address order.
         edges: By source, without duplicates. Successors outside of the function are left out.
         comments: The APIs and strings that instructions refer to, and the functions that they call, by address.
         links: The pages of the functions that instructions call, by address.
@@ -102,8 +108,10 @@ def read_graph(disassembly: object, functions: Mapping[int, Called] | None = Non
     """
     try:
         function = msgspec.convert(disassembly, _Function)
-        blocks = sorted({int(key): block for key, block in function.blocks.items()}.items())
-        successors = {int(key): found for key, found in function.blockrefs.items()}
+        found = {int(key): block for key, block in function.blocks.items()}
+        # People begin to read at the entry, which is not always the lowest address.
+        blocks = sorted(found.items(), key=lambda block: (block[0] != function.offset, block[0]))
+        successors = {int(key): targets for key, targets in function.blockrefs.items()}
     except (ValueError, RecursionError) as error:
         message = shorten(f"The disassembly is not SMDA's: {error}", 300)
         raise InvalidInputError(message, {"field": "disassembly", "rule": "SMDA's function dict"}) from error
@@ -173,13 +181,13 @@ def _format_text(text: str, limit: int) -> str:
     return shorten(ascii_only, limit)
 
 
-def write_dot(disassembly: object) -> str:
+def write_dot(disassembly: object, functions: Mapping[int, Called] | None = None) -> str:
     """Return the graph as text for Graphviz, with at most MAX_BLOCKS blocks.
 
     Raises:
         InvalidInputError: It is not SMDA's function dict.
     """
-    graph = read_graph(disassembly)
+    graph = read_graph(disassembly, functions)
     rest = len(graph.blocks) - MAX_BLOCKS
     nodes = [f'b{number} [label="{_write_label(lines)}"];' for number, lines in enumerate(format_blocks(graph))]
     arrows = [f'b{edge.source} -> b{edge.target} [color="{COLOURS[edge.kind]}"];' for edge in graph.list_drawn_edges()]

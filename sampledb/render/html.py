@@ -111,8 +111,8 @@ def render_value(name: str, value: object, limit: int) -> str:
     """Return a field's value; `None` and empty values show nothing."""
     if isinstance(value, Link):
         return render_link(value.href, render_value(name, value.value, limit))
-    if isinstance(value, int) and not isinstance(value, bool) and name in _HEX:
-        return f"{value:#x}"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _format_number(name, value)
     if isinstance(value, list | tuple):
         return " ".join(_TAG.format(render_text(str(each), limit)) for each in value[:_MAX_TAGS])
     if isinstance(value, dict):
@@ -121,3 +121,10 @@ def render_value(name: str, value: object, limit: int) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     return "" if value is None else render_text(str(value), limit)
+
+
+def _format_number(name: str, value: float) -> str:
+    if isinstance(value, int):
+        return f"{value:#x}" if name in _HEX else str(value)
+    # Nobody needs more digits of a share; of other numbers, all that are not noise.
+    return f"{value:.1f}" if name.startswith("percent") else f"{value:.12g}"

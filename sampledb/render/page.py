@@ -16,7 +16,7 @@ _MAX_ROWS: Final = 20_000
 _LONG: Final = 1000
 
 _STYLE: Final = """
-body { font: 15px/1.5 sans-serif; margin: 2em; color: #1f2328; background: #fff }
+body { font: 15px/1.5 sans-serif; margin: 2em; color: #1f2328; background: #fff; overflow-wrap: break-word }
 table { border-collapse: collapse; margin: 1em 0 }
 caption { text-align: left; font-weight: bold }
 th, td { text-align: left; vertical-align: top; padding: 2px 12px 2px 0; border-bottom: 1px solid #d1d9e0 }
@@ -27,6 +27,8 @@ thead th { cursor: pointer }
 thead th[aria-sort=ascending]::after { content: " \\25B2" }
 thead th[aria-sort=descending]::after { content: " \\25BC" }
 .graph { overflow: auto; max-height: 80vh; border: 1px solid #d1d9e0 }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1em }
+.pair > div { min-width: 0 }
 pre { overflow: auto; font-size: 12px }
 pre a { color: inherit }
 pre a[href] { color: #0550ae }
@@ -117,10 +119,15 @@ def render_sortable(title: str, columns: Sequence[str], rows: Sequence[Sequence[
         for row in rows[:_MAX_ROWS]
     )
     rest = f"<p>… and {len(rows) - _MAX_ROWS:,} more</p>" if len(rows) > _MAX_ROWS else ""
-    caption = f"<caption>{render_text(title, _LONG)}</caption>"
+    caption = f"<caption>{render_text(title, _LONG)}</caption>" if title else ""
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}" if rows else ""
 
 
 def render_section(anchor: str, title: str, parts: Iterable[str]) -> str:
     """Return a part of a page with a title, to which links lead."""
     return f'<section id="{anchor}"><h2>{render_text(title, _LONG)}</h2>{"".join(parts)}</section>'
+
+
+def render_pair(one: str, other: str) -> str:
+    """Return two pictures side by side."""
+    return f'<div class="pair"><div class="graph">{one}</div><div class="graph">{other}</div></div>'

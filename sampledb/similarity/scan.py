@@ -132,11 +132,13 @@ def _repeat(best: Found, positions: Numbers, numbers: Numbers) -> Found:
 def _gather(pairs: Iterable[tuple[Numbers, Numbers]]) -> Iterator[tuple[Numbers, Numbers]]:
     """Yield the same pairs, more at a time: what they have in common is unpacked once."""
     waiting: list[tuple[Numbers, Numbers]] = []
+    count = 0
     for pair in pairs:
         waiting.append(pair)
-        if sum(len(rows) for rows, _ in waiting) >= _PAIRS:
+        count += len(pair[0])
+        if count >= _PAIRS:
             yield _join(waiting)
-            waiting = []
+            waiting, count = [], 0
     if waiting:
         yield _join(waiting)
 

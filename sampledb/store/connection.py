@@ -6,7 +6,7 @@ Nothing above this module sees an exception of `sqlite3`, and nothing in the tab
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Final
+from typing import Final, Protocol
 
 from sampledb.errors import BusyError, ClosedError, CorruptFileError, ReadOnlyError, SampleDBError
 from sampledb.limits import MEMORY
@@ -20,6 +20,16 @@ from sampledb.store.sqlite import Connection, sqlite3
 _MISREAD: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 # Idle connections that the pool keeps; each has descriptors and a cache. More calls at once open more for a moment.
 _MOST_IDLE: Final = 8
+
+
+class Lender(Protocol):
+    """Whoever lends connections to read: those of a handle, or one of somebody else's."""
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Return a `with` block that has a connection for one SELECT."""
+
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """Return a block for several SELECTs of one state."""
 
 
 class Connections:

@@ -11,6 +11,7 @@ import sampledb
 from sampledb import Function, SampleDB
 from tests.browser.chromium import PROGRAM, open_tab, serve
 from tests.cli.consoles import run
+from tests.database.test_similar import CHANGED, variant
 from tests.strategies import HOSTILE
 
 pytest.importorskip("playwright", reason="the browser's tests need playwright: pip install playwright")
@@ -52,7 +53,7 @@ def test_one_clicks_from_a_table_to_a_function_to_its_caller(site: str) -> None:
     with open_tab() as (tab, complaints):
         tab.goto(site)
         tab.click("a:text-is('function_list')")
-        tab.goto(f"{tab.url}?_sort_desc=function_id")
+        tab.goto(f"{tab.url}&_sort_desc=function_id")
         assert _SHOWN in tab.inner_text("table")
         tab.click("a:text-is('0x2000')")
         assert tab.inner_text("h1") == _SHOWN
@@ -101,6 +102,22 @@ def test_the_page_to_send_is_searched_and_sorted_and_nothing_in_it_runs(
         tab.wait_for_timeout(100)
         assert all("Content Security Policy" in each or each.endswith("/x") for each in complaints)
         assert complaints
+
+
+def test_the_page_of_two_samples_shows_functions_side_by_side(tmp_path: Path) -> None:
+    with sampledb.open(tmp_path / "two.sampledb") as db:
+        db.add_sample(variant(), name=HOSTILE)
+        db.add_sample(variant(CHANGED, pic_hash=8, at=1, function_name=HOSTILE))
+    run("page", tmp_path / "two.sampledb", 1, 2, "-o", tmp_path / "page.html")
+    with open_tab() as (tab, complaints):
+        tab.goto((tmp_path / "page.html").as_uri())
+        tab.click("tbody a >> nth=0")
+        assert_readable(tab)
+        one, other = (each.bounding_box() for each in tab.query_selector_all(":target .graph"))
+        assert (one["y"], one["width"]) == (other["y"], other["width"])
+        assert one["x"] + one["width"] <= other["x"]
+        assert other["x"] + other["width"] <= 1200
+        assert complaints == []
 
 
 def test_the_page_to_send_can_be_read_without_scripts(looked_at: Path, large: Function, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import sampledb
 from sampledb import SampleDB
-from tests.cli.consoles import answered, run
+from tests.cli.consoles import answered, run, run_here
+from tests.database.test_similar import CHANGED, variant
 from tests.render.test_html import DRAWN, OURS, Page
 from tests.strategies import HOSTILE
 
@@ -71,3 +72,24 @@ def test_a_sample_without_code_has_a_page_too(tmp_path: Path) -> None:
     with sampledb.open(tmp_path / "media.sampledb") as db:
         db.add_media(sha256="0" * 64, name="a.mp4", tags=["clip"])
     assert "clip" in run("page", tmp_path / "media.sampledb", 1).output
+
+
+def test_a_page_of_two_samples_shows_what_changed_most_side_by_side(tmp_path: Path) -> None:
+    path = tmp_path / "changes.sampledb"
+    with sampledb.open(path) as db:
+        for name, each in (
+            (HOSTILE, variant()),
+            ("new.exe", variant(CHANGED, pic_hash=8, at=1, function_name=HOSTILE)),
+        ):
+            db.add_sample(each, name=name)
+        found = db.compare(1, 2)
+    assert [pair.exact for pair in found.pairs] == [True, False]
+    html = run_here("page", path, 1, "new.exe").output
+    page, tags = unescape(html), parse(html).tags
+    assert set(tags) == FRAME | (OURS | DRAWN | {"a"}) - {"span", "pre", "details", "summary"}
+    assert tags.count("section") == 1
+    assert tags.count("svg") == page.count(">~ changed<") // 2 == 2
+    assert f'<a href="#f{found.pairs[1].a.function_id}">{found.pairs[1].score}</a>' in html
+    assert HOSTILE not in page
+    assert page.count(HOSTILE.replace("\u202e", r"\u202e")) > 3
+    assert "<section" not in run_here("page", path, 1, 2, "--graphs", 0).output

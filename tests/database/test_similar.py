@@ -290,7 +290,7 @@ def test_what_cannot_be_read_is_damage_and_what_is_asked_wrong_is_an_error(db: S
 def test_without_numpy_the_error_names_the_extra_and_twins_are_found(
     filled: SampleDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "sampledb.database.engine.matcher", None)
+    monkeypatch.setitem(sys.modules, "sampledb.database.engine.signer", None)
     with pytest.raises(MissingExtraError, match=r"sampledb\[similarity\]"):
         filled.update_signatures()
     assert filled.twins(1, 1) == []

@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 import sqlite3
+import sys
 import tomllib
 from collections.abc import Iterator
 from html import unescape
@@ -24,9 +25,12 @@ from sampledb import CorruptFileError, InvalidInputError, SampleDB
 from sampledb.cli.page import write_page
 from sampledb.datasette import sql
 from sampledb.datasette.descriptions import describe_tables
-from sampledb.datasette.pages import Paths, write_comparison, write_function, write_sample
+from sampledb.datasette.pages import Paths, Source, write_comparison, write_function, write_sample
+from sampledb.datasette.similar import SimilarCode
 from sampledb.store.schema import STATEMENTS
 from tests import strategies
+from tests.database.test_similar import CHANGED, variant
+from tests.raw import raw
 from tests.render.test_html import DRAWN, OURS, Page
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -142,13 +146,44 @@ def test_whatever_can_be_stored_has_pages_in_datasette_and_to_send(found: list[d
         db.add_sample(strategies.report(*found))
         assert write_page(db, db.get_sample(1), 4).isascii()
         with db._connections.reading() as connection:
-            pages = [write_sample(connection, Paths("/db"), 1, 0)]
-            pages += filter(None, (write_function(connection, Paths("/db"), each + 1) for each in range(len(found))))
-            pages += filter(None, [write_comparison(connection, Paths("/db"), 1, other_id=len(found))])
+            source = Source(connection, Paths("/db"), SimilarCode())
+            pages = [write_sample(source, 1, start=0)]
+            pages += filter(None, (write_function(source, each + 1) for each in range(len(found))))
+            pages += filter(None, [write_comparison(source, 1, other_id=len(found))])
     assert len(pages) == 2 + len(found)
     for page in pages:
         assert page.title.isprintable()
         assert set(Page(page.content).tags) <= OURS | DRAWN | {"a", "h2"}
+
+
+def test_similar_code_is_on_the_pages_once_its_signatures_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "corpus.sampledb"
+    with sampledb.open(path) as db:
+        for each in (variant(), variant(at=2), variant(CHANGED, pic_hash=8, at=1)):
+            db.add_sample(each)
+        site = Site(path)
+        for page in ("/-/function/1", "/-/sample/1"):
+            assert "3 of 3 samples have no signatures" in site.ask(page)
+        db.update_signatures()
+        (changed,) = (each for each in db.similar_functions(1, 1) if not each.exact)
+    # The page shows those with the same code by themselves.
+    similar = site.ask("/-/function/1").split("Similar functions")[1]
+    assert re.findall('/-/function/([0-9]+)"', similar) == [str(changed.function_id)]
+    assert f'href="/corpus/-/compare/1/{changed.function_id}"' in similar
+    assert set(
+        re.findall(
+            '/-/sample/([0-9])"', site.ask("/-/sample/1").split("Related samples, by its 1 largest functions")[1]
+        )
+    ) == {*("2", "3")}
+    with raw(path) as connection:
+        connection.execute("UPDATE signatures SET details = x'00' WHERE sample_id = 1")
+    assert "details of signatures do not match" in site.ask("/-/function/1")
+    monkeypatch.setitem(sys.modules, "sampledb.database.engine.matcher", None)
+    assert "needs the extra similarity" in site.ask("/-/sample/1")
+    for database in site.datasette.databases.values():
+        database.close()
 
 
 @pytest.mark.parametrize(

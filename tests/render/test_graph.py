@@ -115,20 +115,25 @@ def test_a_branch_is_green_where_it_is_taken_and_red_where_not() -> None:
     ]
 
 
-def test_blocks_come_in_address_order_and_successors_elsewhere_are_left_out() -> None:
-    graph = read_graph({"blocks": {"100": [], "20": []}, "blockrefs": {"100": [20, 20, 5], "5": [20]}})
-    assert [address for address, _ in graph.blocks] == [20, 100]
-    assert [(edge.source, edge.target) for edge in graph.edges] == [(1, 0)]
+def test_the_entry_comes_first_then_blocks_in_address_order_and_successors_elsewhere_are_left_out() -> None:
+    function = {"blocks": {"100": [], "20": []}, "blockrefs": {"100": [20, 20, 5], "5": [20]}}
+    for offset, order, edge in ((100, [100, 20], (0, 1)), (20, [20, 100], (1, 0)), ("?", [20, 100], (1, 0))):
+        graph = read_graph({"offset": offset, **function})
+        assert [address for address, _ in graph.blocks] == order
+        assert [(each.source, each.target) for each in graph.edges] == [edge]
 
 
 @pytest.mark.parametrize("strings", [{"1": "a < b"}, [{"string": "a < b", "ins_addr": 1, "data_addr": 9}]])
 def test_apis_and_strings_stand_beside_the_instructions_that_refer_to_them(strings: Any) -> None:
     made = function([(0, 1)], 3)
     made |= {"apirefs": {"0": "kernel32.dll!CreateFileA", "1": "x" * 1000}, "stringrefs": strings}
+    made |= {"outrefs": {"2": [0x50]}}
     shown = Function(FunctionId(1), SampleId(1), 0, "", 3, 3, 0.0, None, made)
     assert shown.comments == {0: "kernel32.dll!CreateFileA", 1: "x" * 1000 + ', "a < b"'}
     drawn, html = shown.to_svg(), shown._repr_html_()
     assert all("  nop  ; kernel32.dll!CreateFileA" in each for each in (drawn, shown.to_dot(), html))
+    names = {0x50: "rc4_init", 0: "never called"}
+    assert all("0x2  nop  ; rc4_init" in each for each in (shown.to_svg(names=names), shown.to_dot(names=names)))
     made["apirefs"].pop("1")
     assert "0x1  nop  ; &quot;a &lt; b&quot;" in shown.to_svg()
     assert r"0x1  nop  ; \"a < b\"\l" in shown.to_dot()

@@ -13,7 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sampledb
-from sampledb import Function, FunctionId, RecordDict, RecordList, SampleDB, SampleId
+from sampledb import (
+    Comparison,
+    Explanation,
+    Function,
+    FunctionId,
+    FunctionPair,
+    Reason,
+    RecordDict,
+    RecordList,
+    SampleDB,
+    SampleId,
+    SampleMatch,
+)
+from sampledb.model import RowList
 from sampledb.render.html import Line, Link, render_card, render_code, render_note, render_table, render_text
 from tests import strategies
 from tests.strategies import U64
@@ -155,6 +168,27 @@ def test_a_table_shows_50_rows_and_counts_the_rest() -> None:
     assert "… and 1,184 more" in shown
     assert "more" not in html_of(RecordList(map(a_function, range(50))))
     assert html_of(RecordDict()) == html_of(RecordList()) == "<p>No records.</p>"
+
+
+def test_what_is_similar_shows_its_scores_first_and_shares_with_one_digit() -> None:
+    one, other = a_function(1, label="rc4_init"), a_function(2, "sub<2>")
+    pair = FunctionPair(one, other, 91, exact=False)
+    shown = Page(html_of(Comparison((pair, pair), (), (other,), 99.86060404912048, 0.5)))
+    assert (
+        "2 function pairs: 99.9 % of the code of a, 0.5 % of b; 0 functions are only in a, 1 only in b" in shown.words
+    )
+    assert Page(html_of(pair)).words[-10:] == [
+        "91",
+        "False",
+        "1",
+        "0x1001",
+        "rc4_init",
+        *("2", "2", "0x1002", "sub<2>", "2"),
+    ]
+    match = SampleMatch(SampleId(7), "a.exe", "", False, 3, 31.59, 0.0)
+    assert Page(html_of(RecordList([match]))).words[-6:] == ["31.6", "0.0", "3", "7", "a.exe", "False"]
+    assert "0.123" in Page(html_of(RowList([{"binweight": 0.123}]))).words
+    assert "Explanation: score 5" in Page(html_of(Explanation(5, False, (Reason("order", 5, "call 1"),)))).words
 
 
 def test_a_long_text_is_cut() -> None:

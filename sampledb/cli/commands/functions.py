@@ -109,7 +109,8 @@ def function(db: SampleDB, sample: str, function: str, *, as_dot: bool) -> Answe
     found = get_function(db, get_sample(db, sample), function)
     if not as_dot:
         return Answer(found.to_dict, partial(_format_function, db=db, function=found))
-    graph = found.to_dot()
+    callees = db.callees(found.sample_id, found.function_id)
+    graph = found.to_dot(names={each.offset: format_name(each) for each in callees})
     return Answer(lambda: graph, lambda _: escape_lines(graph))
 
 

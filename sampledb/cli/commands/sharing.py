@@ -127,23 +127,38 @@ def table(db: SampleDB, name: str, sample: str | None, columns: str | None, outp
     return answer_written(output)
 
 
-@command("page corpus.sampledb 12 > report.html", "page corpus.sampledb 12 --graphs 50 -o report.html")
+@command(
+    "page corpus.sampledb 12 > report.html",
+    "page corpus.sampledb 12 --graphs 50 -o report.html",
+    "page corpus.sampledb old.exe new.exe -o changes.html",
+    access=lambda arguments: "read" if arguments["other"] is None else "keep",
+)
 @SAMPLE
+@click.argument("other", metavar="[OTHER]", required=False)
 @click.option(
     "--graphs", type=click.IntRange(min=0), default=12, help="Number of functions to show in full, 12 by default."
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this new file.")
-def page(db: SampleDB, sample: str, graphs: int, output: Path | None) -> Answer:
-    """Print a page about a sample to send: one HTML file.
+def page(db: SampleDB, sample: str, other: str | None, graphs: int, output: Path | None) -> Answer:
+    """Print an HTML page to send: about a sample, or what two share.
 
     It needs nothing else, and runs no script but its own. It shows in full the functions with labels, then the largest
-    ones.
+    ones; of two samples, it shows those that changed most side by side.
     """
-    from sampledb.cli.page import write_page  # noqa: PLC0415 - it loads all that draws
-
-    html = write_page(db, get_sample(db, sample), graphs)
+    html = _write_page(db, get_sample(db, sample), None if other is None else get_sample(db, other), graphs)
     if output is None:
         return Answer(lambda: html, lambda _: html.split("\n"))
     with new_file(output) as partial:
         partial.write_text(html, "ascii")
     return answer_written(output)
+
+
+def _write_page(db: SampleDB, sample: Sample, other: Sample | None, graphs: int) -> str:
+    # They load all that draws.
+    if other is None:
+        from sampledb.cli.page import write_page  # noqa: PLC0415 - as above
+
+        return write_page(db, sample, graphs)
+    from sampledb.cli.comparison import write_comparison  # noqa: PLC0415 - as above
+
+    return write_comparison(db, sample, other, graphs)

@@ -1,23 +1,18 @@
 """Find similar code: keep the signs of all samples while asked, and read what else scores need."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from sampledb.database.engine.signer import SampleSigner
-from sampledb.similarity import ALGORITHM, SIGN_BYTES
+from sampledb.similarity import ALGORITHM
 from sampledb.similarity.index import Index, Part, make_part
 from sampledb.similarity.scan import Found, Query, find_best, scan, split
 from sampledb.store.tables import signatures
 from sampledb.store.tables.signatures import Signed, Source
 
 if TYPE_CHECKING:
-    from sampledb.store.connection import Connections
+    from sampledb.store.connection import Lender
     from sampledb.store.sqlite import Connection
-
-#: Called with the number of functions whose signatures were made, and the number of all that lacked one.
-SigningProgress: TypeAlias = Callable[[int, int], object]
 
 # Functions that get an exact score when a few are asked for: the nearest by their signs.
 _CANDIDATES: Final = 128
@@ -44,71 +39,31 @@ class State(NamedTuple):
 
 
 class Matcher:
-    """Answers questions about similar code; what it holds is replaced, never changed, so that threads may share it."""
+    """Answers questions about similar code by the signatures that there are, and makes none.
 
-    def __init__(self, connections: "Connections") -> None:
+    What it holds is replaced, never changed, so that threads may share it.
+    """
+
+    def __init__(self, connections: "Lender", state: State | None = None) -> None:
+        """`state` is what another matcher of the same file held, so that less need be read."""
         self._connections = connections
         # The last state, and the moment when it was read.
-        self._known: tuple[_Moment | None, State] = None, State([], Index(), is_whole=True)
-        # Made by a read-only handle.
+        self._known: tuple[_Moment | None, State] = None, state or State([], Index(), is_whole=True)
+        # Those that cannot be stored, by the sample and its first function.
         self._made: dict[tuple[int, int], Signed] = {}
-
-    # Making
-
-    def update(self, progress: SigningProgress | None = None, sample_id: int | None = None) -> int:
-        """Make the signatures that are missing, of one sample or of all; return the number of functions that got one.
-
-        Raises:
-            CorruptFileError: The disassembly of a sample cannot be read.
-        """
-        with self._connections.reading() as connection:
-            sources = signatures.select_sources(connection, ALGORITHM, sample_id)
-        missing = [source for source in sources if self._is_missing(source)]
-        total, done, made = sum(source.num_functions for source in missing), 0, 0
-        if not missing:
-            return 0
-        # Closed at once where this ends early: it may have started processes.
-        with closing(SampleSigner(self._connections).sign(missing)) as found:
-            for source, signed in found:
-                self._keep(source, signed)
-                made += len(signed.signs) // SIGN_BYTES
-                done += source.num_functions
-                if progress:
-                    progress(done, total)
-        return made
-
-    def _is_missing(self, source: Source) -> bool:
-        return source.checksum is None and source[:2] not in self._made
-
-    def _keep(self, source: Source, signed: Signed) -> None:
-        if self._connections.readonly:
-            self._made[source[:2]] = signed
-            return
-        with self._connections.writing() as connection:
-            signatures.insert(connection, source, ALGORITHM, signed)
 
     # Reading
 
     def get(self, sample_id: int) -> Signed | None:
-        """Return the signatures of a sample, made now if they are missing; `None` if it has no functions."""
-        self.update(sample_id=sample_id)
+        """Return the signatures of a sample; `None` if there are none."""
         with self._connections.snapshot() as connection:
             for source in signatures.select_sources(connection, ALGORITHM, sample_id):
-                if source[:2] in self._made:
-                    return self._made[source[:2]]
-                return signatures.read(connection, source, ALGORITHM)
+                if not self._is_missing(source):
+                    return self._made.get(source[:2]) or signatures.read(connection, source, ALGORITHM)
         return None
 
     def refresh(self) -> State:
-        """Return the present state; signatures that are missing are made."""
-        state = self._read_state()
-        if not state.is_whole:
-            self.update()
-            # What was added since then gets them with the next question.
-            state = self._read_state()
-        return state
-
-    def _read_state(self) -> State:
+        """Return the present state."""
         with self._connections.snapshot() as connection:
             ((version,),) = connection.execute("PRAGMA data_version")
             moment = connection, version, connection.total_changes, len(self._made)
@@ -121,6 +76,9 @@ class Matcher:
                 # At once, for other threads.
                 self._known = moment, state
         return state
+
+    def _is_missing(self, source: Source) -> bool:
+        return source.checksum is None and source[:2] not in self._made
 
     def _read_part(self, connection: "Connection", source: Source) -> Part:
         made = self._made.get(source[:2], Signed(b"", b"", b""))

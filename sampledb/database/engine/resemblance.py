@@ -2,7 +2,7 @@
 
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from sampledb import limits
 from sampledb.database.engine.matcher import Matcher, State
@@ -27,7 +27,7 @@ from sampledb.similarity.explanation import Evidence, explain, read_evidence
 from sampledb.similarity.features import LEAST_INSTRUCTIONS
 from sampledb.similarity.matching import match_one_to_one
 from sampledb.similarity.scan import Found, Query, make_found, make_query, sum_up
-from sampledb.store.connection import Connections
+from sampledb.store.connection import Lender
 from sampledb.store.sqlite import Connection
 from sampledb.store.tables import frames, functions, samples, signatures
 from sampledb.store.tables.lookup import twins
@@ -52,11 +52,21 @@ class Asked(NamedTuple):
     hashes: dict[int, int]
     query: Query
 
+    def keep_largest(self, count: int) -> Self:
+        """Return what is asked about the largest functions only."""
+        ranked = sorted(range(len(self.weights)), key=lambda place: -self.weights[place])
+        kept = {place for place in ranked[:count] if self.weights[place]}
+        return self._replace(
+            weights=[weight if place in kept else 0.0 for place, weight in enumerate(self.weights)],
+            hashes={place: each for place, each in self.hashes.items() if place in kept},
+            query=self.query.choose(kept),
+        )
+
 
 class Resemblance:
     """Asks a matcher, and completes its answers."""
 
-    def __init__(self, connections: Connections, matcher: Matcher) -> None:
+    def __init__(self, connections: Lender, matcher: Matcher) -> None:
         self._connections = connections
         self._matcher = matcher
 

@@ -2,16 +2,18 @@
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import closing
 from functools import partial
 from time import monotonic
 from typing import Final, TypeAlias
 
+from sampledb.database.engine.matcher import Matcher, State
 from sampledb.errors import CorruptFileError
 from sampledb.format import codec
 from sampledb.format.report import Report
-from sampledb.similarity import Signer
+from sampledb.similarity import ALGORITHM, SIGN_BYTES, Signer
 from sampledb.store.connection import Connections
 from sampledb.store.tables import frames, signatures
 from sampledb.store.tables.signatures import Signed, Source
@@ -23,6 +25,8 @@ from sampledb.workers.signer import Answer, Code, ask_to_sign, sign_code
 _PATIENCE: Final = 0.7
 _CORES: Final = os.cpu_count() or 1
 
+#: Called with the number of functions whose signatures were made, and the number of all that lacked one.
+SigningProgress: TypeAlias = Callable[[int, int], object]
 # Without an answer, the sample is gone.
 _Pending: TypeAlias = tuple[Source, "Future[Answer] | None"]
 
@@ -87,6 +91,57 @@ class SampleSigner:
             what = answer.fault or "frames hold more functions than the sample has"
             raise CorruptFileError.of(what, f"disassembly, sample_id {source.sample_id}", self._connections.path)
         yield source, Signed(answer.functions, answer.signs, answer.details)
+
+
+class SigningMatcher(Matcher):
+    """A matcher that makes the signatures that are missing, and stores them, or keeps them if it may not write."""
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__(connections)
+        self._handle = connections
+
+    def get(self, sample_id: int) -> Signed | None:
+        """Return the signatures of a sample, made now if they are missing; `None` if it has no functions."""
+        self.update(sample_id=sample_id)
+        return super().get(sample_id)
+
+    def refresh(self) -> State:
+        """Return the present state; signatures that are missing are made."""
+        state = super().refresh()
+        if not state.is_whole:
+            self.update()
+            # What was added since then gets them with the next question.
+            state = super().refresh()
+        return state
+
+    def update(self, progress: SigningProgress | None = None, sample_id: int | None = None) -> int:
+        """Make the signatures that are missing, of one sample or of all; return the number of functions that got one.
+
+        Raises:
+            CorruptFileError: The disassembly of a sample cannot be read.
+        """
+        with self._handle.reading() as connection:
+            sources = signatures.select_sources(connection, ALGORITHM, sample_id)
+        missing = [source for source in sources if self._is_missing(source)]
+        total, done, made = sum(source.num_functions for source in missing), 0, 0
+        if not missing:
+            return 0
+        # Closed at once where this ends early: it may have started processes.
+        with closing(SampleSigner(self._handle).sign(missing)) as found:
+            for source, signed in found:
+                self._keep(source, signed)
+                made += len(signed.signs) // SIGN_BYTES
+                done += source.num_functions
+                if progress:
+                    progress(done, total)
+        return made
+
+    def _keep(self, source: Source, signed: Signed) -> None:
+        if self._handle.readonly:
+            self._made[source[:2]] = signed
+            return
+        with self._handle.writing() as connection:
+            signatures.insert(connection, source, ALGORITHM, signed)
 
 
 def sign_report(report: Report) -> Signed:
