@@ -3,8 +3,10 @@
 Each step is for all functions at once, because that is mostly work of C: `map`, `zip`, `chain`, slices with a step.
 """
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import accumulate, chain, compress, repeat
 from operator import sub
 from typing import Any, Final, NamedTuple
@@ -100,6 +102,7 @@ def _encode(functions: Sequence[Function | None], jsons: Sequence[bytes]) -> tup
     if others.count(absent) < len(others):
         raise ColumnError("functions lack different keys")
     frame, found = _fill(Frame(checksum, odd, absent), regular)
+    _narrow(frame)
     shapes = iter(found)
     return _unparse(frame), [next(shapes) if function else None for function in functions]
 
@@ -118,10 +121,20 @@ def _fill(frame: Frame, functions: Sequence[Function]) -> tuple[Frame, Iterable[
     frame.targets = _cut_targets(code, successors)
     frame.lines = _join_functions(code, firsts)
     _add_components(frame, functions, places)
-    frame.measures = _unparse_json(_measures(functions))
+    frame.measures = list(map(_unparse_json, map(_measures, functions)))
     texts = list(map(inner_json, functions))
     frame.texts = [] if texts.count((EMPTY, EMPTY)) == len(texts) else texts
     return frame, map(_shape, *_pairs(firsts), repeat(code))
+
+
+def _narrow(frame: Frame) -> None:
+    """Make bytes of the columns whose integers all fit in one."""
+    for name in layout.COUNTS:
+        with suppress(ValueError):
+            setattr(frame, name, bytes(getattr(frame, name)))
+    for name in layout.SIGNED:
+        with suppress(OverflowError):
+            setattr(frame, name, array("b", getattr(frame, name)).tobytes())
 
 
 def _pairs(bounds: list[int]) -> tuple[list[int], list[int]]:
@@ -280,14 +293,14 @@ def _add_components(frame: Frame, functions: Sequence[Function], places: _Places
     frame.components = _differences(places.components)
 
 
-def _measures(functions: Sequence[Function]) -> layout.Measures:
-    metadata = [function.metadata for function in functions]
+def _measures(function: Function) -> layout.Measures:
+    metadata = function.metadata
     return (
-        [each.characteristics for each in metadata],
-        [each.confidence for each in metadata],
-        [each.tfidf for each in metadata],
-        [0 if each.nesting_depth is UNSET else each.nesting_depth for each in metadata],
-        [function.is_exported is True for function in functions],
+        metadata.characteristics,
+        metadata.confidence,
+        metadata.tfidf,
+        0 if metadata.nesting_depth is UNSET else metadata.nesting_depth,
+        function.is_exported is True,
     )
 
 

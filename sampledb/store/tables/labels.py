@@ -115,8 +115,12 @@ def add_labels(connection: Connection, functions: Sequence[_Found]) -> list[_Fou
         rows = connection.execute(sql, {"sample": sample_id, "low": low, "high": high})
         found = {offset & codec.MASK: {"label": name, "comment": comment} for offset, name, comment in rows}
         labelled += (
-            msgspec.structs.replace(function, **found[function.offset]) if function.offset in found else function
-            for function in own
+            own
+            if not found
+            else (
+                msgspec.structs.replace(function, **found[function.offset]) if function.offset in found else function
+                for function in own
+            )
         )
     return labelled
 
