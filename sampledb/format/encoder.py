@@ -3,10 +3,9 @@
 Each step is for all functions at once, because that is mostly work of C: `map`, `zip`, `chain`, slices with a step.
 """
 
-from array import array
+import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, chain, compress, repeat
 from operator import sub
 from typing import Any, Final, NamedTuple
@@ -128,13 +127,21 @@ def _fill(frame: Frame, functions: Sequence[Function]) -> tuple[Frame, Iterable[
 
 
 def _narrow(frame: Frame) -> None:
-    """Make bytes of the columns whose integers all fit in one."""
-    for name in layout.COUNTS:
-        with suppress(ValueError):
-            setattr(frame, name, bytes(getattr(frame, name)))
-    for name in layout.SIGNED:
-        with suppress(OverflowError):
-            setattr(frame, name, array("b", getattr(frame, name)).tobytes())
+    """Make bytes of the columns of integers that all fit in one."""
+    for names, pack in ((layout.COUNTS, bytes), (layout.SIGNED, _pack_signed)):
+        for name in names:
+            setattr(frame, name, _pack_if_small(getattr(frame, name), pack))
+
+
+def _pack_if_small(column: list[int], pack: Callable[[list[int]], bytes]) -> bytes | list[int]:
+    try:
+        return pack(column)
+    except (ValueError, struct.error):
+        return column
+
+
+def _pack_signed(column: list[int]) -> bytes:
+    return struct.pack(f"{len(column)}b", *column)
 
 
 def _pairs(bounds: list[int]) -> tuple[list[int], list[int]]:
