@@ -46,8 +46,8 @@ _INSERT: Final = f"""
 INSERT INTO functions (function_id, sample_id, {_STORED})
 VALUES (?, ?, {", ".join("?" * len(FunctionRow.__struct_fields__))})"""  # noqa: S608
 
-# The values of rows that frames leave to them.
-_LEFT: Final = """
+# What frames leave to the rows of functions.
+_FRAME_ROWS: Final = """
 SELECT function_id, "offset", name, binweight, pic_hash
 FROM functions
 WHERE function_id BETWEEN ? AND ?
@@ -113,7 +113,7 @@ def get(connection: Connection, sample_id: int, function_id: int) -> Function | 
 
 def read_dicts(connection: Connection, first: int, last: int) -> list[tuple[int, dict[str, Any]]]:
     """Return the unsigned offsets and the disassembly of the functions from `first` to `last`, in id order."""
-    stored = connection.execute(_LEFT, (first, last)).fetchall()
+    stored = connection.execute(_FRAME_ROWS, (first, last)).fetchall()
     rows = [
         Row(offset & MASK, name, binweight, None if pic_hash is None else pic_hash & MASK)
         for _, offset, name, binweight, pic_hash in stored
