@@ -2,7 +2,7 @@
 
 A frame is MessagePack of `Frame`. The code, mnemonic and operands of an instruction are three lines of one text: code
 says the other two, so zstd finds all three in one match, and a scan for any of them reads this text alone
-(`format.columns`). Everything else is in columns, each one list for all functions of the frame, so that a step of
+(`format.columns`). Everything else is in columns, each of which all functions of the frame share, so that a step of
 encoding or decoding is one call of C for all of them.
 
 Values that follow from others are not stored: the address of an instruction follows from its block's start and
