@@ -296,11 +296,11 @@ class Samples(Handle):
         with self._connections.snapshot() as connection:
             stored = samples.locate(connection, sample_id)
             header = get_header(connection, sample_id)
-            found = functions.select(connection, *stored.function_ids, disassembly=True)
+            found = functions.read_dicts(connection, *stored.function_ids)
         if len(found) != stored.num_functions:
             where = f"samples, sample_id {sample_id}"
             raise CorruptFileError.of(f"{len(found)} functions are there of {stored.num_functions}", where)
-        return join_report(header, ((function.offset, function.disassembly) for function in found))
+        return join_report(header, found)
 
     def list_families(self) -> dict[str, int]:
         """Return the number of samples in each family, by name; samples without a family are under `""`."""

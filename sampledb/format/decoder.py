@@ -5,20 +5,20 @@ frame out of it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, chain, compress, pairwise, repeat
+from itertools import accumulate, chain, compress, islice, pairwise, repeat
 from typing import Any, TypeVar
 
 import msgspec
 
 from sampledb.format import frame as layout
-from sampledb.format.frame import Frame, FrameError, Row
+from sampledb.format.frame import Counts, Frame, FrameError, Row, Signed
 from sampledb.format.smda import OPTIONAL
 
 _T = TypeVar("_T")
 
 _flatten = chain.from_iterable
 _parse_json = msgspec.json.Decoder().decode
-_parse_measures = msgspec.json.Decoder(layout.Measures).decode
+_parse_measures = msgspec.json.Decoder(list[layout.Measures]).decode
 _parse_frame = msgspec.msgpack.Decoder(Frame).decode
 
 
@@ -36,14 +36,17 @@ def decode_frame(content: bytes, rows: Sequence[Row], first: int = 0) -> list[di
         regular = [row for position, row in zip(positions, rows, strict=True) if position not in frame.odd]
         begin = first - sum(position < first for position in frame.odd)
         if len(rows) < _count(frame):
-            frame = _cut(frame, slice(begin, begin + len(regular)))
+            _cut(frame, slice(begin, begin + len(regular)))
         elif layout.checksum_rows(regular) != frame.rows_checksum:
             raise FrameError("a name, offset, binweight or pic_hash has changed")
-        found = _decode(frame, regular, begin)
+        found = _decode(frame, regular)
         if not frame.odd:
             return found
         remaining = iter(found)
-        return [parse_odd(frame.odd[position]) if position in frame.odd else next(remaining) for position in positions]
+        return [
+            _read_odd(frame.odd[position], row) if position in frame.odd else next(remaining)
+            for position, row in zip(positions, rows, strict=True)
+        ]
     except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise FrameError(f"the columns do not fit together: {error}") from error
 
@@ -81,44 +84,44 @@ def parse_odd(json: bytes) -> dict[str, Any]:
     return function
 
 
-def _cut(frame: Frame, functions: slice) -> Frame:
-    """Return the frame of some of its regular functions."""
+def _read_odd(json: bytes, row: Row) -> dict[str, Any]:
+    function = parse_odd(json)
+    if function.get("offset") != row.offset or not isinstance(function.get("blocks"), dict):
+        raise FrameError("an odd function is not that of its row")
+    return function
+
+
+def _cut(frame: Frame, functions: slice) -> None:
+    """Leave only some of the regular functions in a frame."""
     blocks = _part(frame.num_blocks, functions)
     instructions = _part(frame.num_instructions, blocks)
     components = _part(frame.num_components, functions)
+    members = _part(frame.component_sizes, components) if frame.component_sizes else components
     outrefs = _part(frame.num_outrefs, functions)
+    targets = _part(frame.outref_sizes, outrefs) if frame.outref_sizes else outrefs
     apirefs = _part(frame.num_apirefs, functions)
-    return Frame(
-        rows_checksum=frame.rows_checksum,
-        odd=frame.odd,
-        absent=frame.absent,
-        lines=_cut_lines(frame.lines, functions),
-        num_blocks=frame.num_blocks[functions],
-        entries=frame.entries[functions],
-        num_components=frame.num_components[functions],
-        num_inrefs=frame.num_inrefs[functions],
-        num_outrefs=frame.num_outrefs[functions],
-        num_apirefs=frame.num_apirefs[functions],
-        num_instructions=frame.num_instructions[blocks],
-        gaps=frame.gaps[blocks],
-        num_successors=frame.num_successors[blocks],
-        targets=frame.targets[blocks],
-        successors=_rebase(frame.successors, _part(frame.num_successors, blocks), blocks.start),
-        components=_rebase(
-            frame.components,
-            _part(frame.component_sizes, components) if frame.component_sizes else components,
-            blocks.start,
-        ),
-        component_sizes=frame.component_sizes[components],
-        inrefs=_rebase(frame.inrefs, _part(frame.num_inrefs, functions), 0),
-        outref_places=_rebase(frame.outref_places, outrefs, instructions.start),
-        outref_sizes=frame.outref_sizes[outrefs],
-        outref_targets=frame.outref_targets[_part(frame.outref_sizes, outrefs) if frame.outref_sizes else outrefs],
-        apiref_places=_rebase(frame.apiref_places, apirefs, instructions.start),
-        apiref_names="\n".join(frame.apiref_names.split("\n")[apirefs]),
-        measures=frame.measures,
-        texts=frame.texts[functions],
-    )
+    frame.lines = _cut_lines(frame.lines, functions)
+    frame.successors = _rebase(frame.successors, _part(frame.num_successors, blocks), blocks.start)
+    frame.components = _rebase(frame.components, members, blocks.start)
+    frame.component_sizes = frame.component_sizes[components]
+    frame.inrefs = _rebase(frame.inrefs, _part(frame.num_inrefs, functions), 0)
+    frame.outref_places = _rebase(frame.outref_places, outrefs, instructions.start)
+    frame.outref_sizes = frame.outref_sizes[outrefs]
+    frame.outref_targets = frame.outref_targets[targets]
+    frame.apiref_places = _rebase(frame.apiref_places, apirefs, instructions.start)
+    frame.apiref_names = "\n".join(frame.apiref_names.split("\n")[apirefs])
+    frame.num_instructions = frame.num_instructions[blocks]
+    frame.gaps = frame.gaps[blocks]
+    frame.num_successors = frame.num_successors[blocks]
+    frame.targets = frame.targets[blocks]
+    frame.num_blocks = frame.num_blocks[functions]
+    frame.entries = frame.entries[functions]
+    frame.num_components = frame.num_components[functions]
+    frame.num_inrefs = frame.num_inrefs[functions]
+    frame.num_outrefs = frame.num_outrefs[functions]
+    frame.num_apirefs = frame.num_apirefs[functions]
+    frame.measures = frame.measures[functions]
+    frame.texts = frame.texts[functions]
 
 
 def _cut_lines(text: str, functions: slice) -> str:
@@ -135,25 +138,22 @@ def _cut_lines(text: str, functions: slice) -> str:
     return text[begin:end]
 
 
-def _part(counts: list[int], owners: slice) -> slice:
+def _part(counts: Counts, owners: slice) -> slice:
     """Return which part of a column belongs to these owners, of which each has as much as `counts` says."""
     begin = sum(counts[: owners.start])
     return slice(begin, begin + sum(counts[owners]))
 
 
-def _rebase(differences: list[int], part: slice, base: int) -> list[int]:
+def _rebase(differences: Signed, part: slice, base: int) -> list[int]:
     """Return a part of a column of differences, beginning from `base`."""
-    values = differences[part]
+    values = list(differences[part])
     if values:
         values[0] += sum(differences[: part.start]) - base
     return values
 
 
-def _decode(frame: Frame, rows: Sequence[Row], first: int) -> list[dict[str, Any]]:
-    """Return the dicts of all regular functions of a frame.
-
-    `first` is the position of the first of them among those that the measures are of.
-    """
+def _decode(frame: Frame, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the dicts of all regular functions of a frame."""
     if not rows:
         return []
     layout.check_counts(frame)
@@ -168,8 +168,7 @@ def _decode(frame: Frame, rows: Sequence[Row], first: int) -> list[dict[str, Any
     # Four names, because list(fields) would take twice as long.
     fields = zip(addresses, codes, mnemonics, operands, strict=True)
     instructions = [[address, code, mnemonic, operand] for address, code, mnemonic, operand in fields]
-    keys = _slices(list(map(str, starts)), frame.num_blocks)
-    measures = [column[first : first + len(rows)] for column in _parse_measures(frame.measures)]
+    keys = list(map(str, starts))
     functions = [
         {
             "apirefs": apirefs,
@@ -178,20 +177,38 @@ def _decode(frame: Frame, rows: Sequence[Row], first: int) -> list[dict[str, Any
             "blocks": blocks,
             "inrefs": inrefs,
             "is_exported": is_exported,
-            "metadata": metadata,
-            "offset": row.offset,
+            "metadata": {
+                "binweight": binweight,
+                "characteristics": characteristics,
+                "confidence": confidence,
+                "function_name": name,
+                "nesting_depth": nesting_depth,
+                "pic_hash": pic_hash,
+                "strongly_connected_components": components,
+                "tfidf": tfidf,
+            },
+            "offset": offset,
             "outrefs": outrefs,
             "stringrefs": {},
         }
-        for row, apirefs, blockrefs, blocks, inrefs, is_exported, metadata, outrefs in zip(
+        for (
+            (offset, name, binweight, pic_hash),
+            apirefs,
+            blockrefs,
+            blocks,
+            inrefs,
+            outrefs,
+            components,
+            (characteristics, confidence, tfidf, nesting_depth, is_exported),
+        ) in zip(
             rows,
             _read_apirefs(frame, addresses),
-            map(dict, map(zip, keys, _slices(successors, frame.num_blocks))),
-            map(dict, map(zip, keys, _slices(_slices(instructions, frame.num_instructions), frame.num_blocks))),
+            _dicts(zip(keys, successors, strict=True), frame.num_blocks),
+            _dicts(zip(keys, _slices(instructions, frame.num_instructions), strict=True), frame.num_blocks),
             _slices(list(accumulate(frame.inrefs)), frame.num_inrefs),
-            measures[-1],
-            _read_metadata(frame, rows, measures, starts),
             _read_outrefs(frame, addresses, operands),
+            _read_components(frame, starts),
+            _parse_measures(b"[%b]" % b",".join(frame.measures)),
             strict=True,
         )
     ]
@@ -208,9 +225,8 @@ def _restore_targets(operands: list[str], bounds: list[int], targets: bytes, suc
 def _read_apirefs(frame: Frame, addresses: list[int]) -> Iterable[dict[str, str]]:
     if not frame.apiref_places:
         return [{} for _ in frame.num_apirefs]
-    keys = list(map(str, map(addresses.__getitem__, accumulate(frame.apiref_places))))
-    names = frame.apiref_names.split("\n")
-    return map(dict, map(zip, _slices(keys, frame.num_apirefs), _slices(names, frame.num_apirefs)))
+    keys = map(str, map(addresses.__getitem__, accumulate(frame.apiref_places)))
+    return _dicts(zip(keys, frame.apiref_names.split("\n"), strict=True), frame.num_apirefs)
 
 
 def _read_outrefs(frame: Frame, addresses: list[int], operands: list[str]) -> Iterable[dict[str, list[int]]]:
@@ -220,35 +236,18 @@ def _read_outrefs(frame: Frame, addresses: list[int], operands: list[str]) -> It
     sources = _flatten(map(repeat, places, sizes)) if sizes else places
     # No address has more than 16 digits behind its `x`.
     targets = [
-        addresses[source] + target - (target > 0)
-        if target
-        else int((text := operands[source])[text.rindex("x", -17) + 1 :], 16)
+        addresses[source] + target - (target > 0) if target else int(operands[source][-17:].rpartition("x")[2], 16)
         for source, target in zip(sources, frame.outref_targets, strict=True)
     ]
     lists = _slices(targets, sizes) if sizes else [[target] for target in targets]
-    keys = list(map(str, map(addresses.__getitem__, places)))
-    return map(dict, map(zip, _slices(keys, frame.num_outrefs), _slices(lists, frame.num_outrefs)))
+    keys = map(str, map(addresses.__getitem__, places))
+    return _dicts(zip(keys, lists, strict=True), frame.num_outrefs)
 
 
-def _read_metadata(
-    frame: Frame, rows: Sequence[Row], measures: Sequence[list[Any]], starts: list[int]
-) -> Iterator[dict[str, Any]]:
+def _read_components(frame: Frame, starts: list[int]) -> list[list[list[int]]]:
     blocks = list(map(starts.__getitem__, accumulate(frame.components)))
     sizes = frame.component_sizes
-    components = _slices(blocks, sizes) if sizes else [[block] for block in blocks]
-    for (_, name, binweight, pic_hash), strongly_connected, characteristics, confidence, tfidf, depth in zip(
-        rows, _slices(components, frame.num_components), *measures[:-1], strict=True
-    ):
-        yield {
-            "binweight": binweight,
-            "characteristics": characteristics,
-            "confidence": confidence,
-            "function_name": name,
-            "nesting_depth": depth,
-            "pic_hash": pic_hash,
-            "strongly_connected_components": strongly_connected,
-            "tfidf": tfidf,
-        }
+    return _slices(_slices(blocks, sizes) if sizes else [[block] for block in blocks], frame.num_components)
 
 
 def _add_optional(frame: Frame, functions: list[dict[str, Any]]) -> None:
@@ -257,6 +256,11 @@ def _add_optional(frame: Frame, functions: list[dict[str, Any]]) -> None:
     for key in frame.absent:
         for function in functions:
             (function if key in OPTIONAL else function["metadata"]).pop(key, None)
+
+
+def _dicts(items: Iterator[tuple[str, _T]], lengths: Iterable[int]) -> Iterator[dict[str, _T]]:
+    """Return dicts of consecutive items, as many as these lengths say."""
+    return map(dict, map(islice, repeat(items), lengths))
 
 
 def _slices(values: list[_T], lengths: Iterable[int]) -> list[list[_T]]:

@@ -3,8 +3,9 @@
 Each step is for all functions at once, because that is mostly work of C: `map`, `zip`, `chain`, slices with a step.
 """
 
+import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 from itertools import accumulate, chain, compress, count, repeat
 from operator import add, iadd, is_not, sub
@@ -103,6 +104,7 @@ def _encode(functions: Sequence[Function | None], jsons: Sequence[bytes]) -> tup
     if others.count(absent) < len(others):
         raise ColumnError("functions lack different keys")
     frame, shapes = _fill(Frame(checksum, odd, absent), regular, rows)
+    _narrow(frame)
     return _unparse(frame), [next(shapes) if function else None for function in functions]
 
 
@@ -120,10 +122,28 @@ def _fill(frame: Frame, functions: Sequence[Function], rows: Sequence[Row]) -> t
     frame.targets = _cut_targets(code, successors)
     frame.lines = _join_functions(code, firsts)
     _add_components(frame, functions, places)
-    frame.measures = _unparse_json(_measures(functions))
+    frame.measures = list(map(_unparse_json, map(_measures, functions)))
     texts = list(map(inner_json, functions))
     frame.texts = [] if texts.count((EMPTY, EMPTY)) == len(texts) else texts
     return frame, map(_shape, rows, *_pairs(firsts), repeat(code))
+
+
+def _narrow(frame: Frame) -> None:
+    """Make bytes of the columns of integers that all fit in one."""
+    for names, pack in ((layout.COUNTS, bytes), (layout.SIGNED, _pack_signed)):
+        for name in names:
+            setattr(frame, name, _pack_if_small(getattr(frame, name), pack))
+
+
+def _pack_if_small(column: list[int], pack: Callable[[list[int]], bytes]) -> bytes | list[int]:
+    try:
+        return pack(column)
+    except (ValueError, struct.error):
+        return column
+
+
+def _pack_signed(column: list[int]) -> bytes:
+    return struct.pack(f"{len(column)}b", *column)
 
 
 def _pairs(bounds: list[int]) -> tuple[list[int], list[int]]:
@@ -284,14 +304,14 @@ def _add_components(frame: Frame, functions: Sequence[Function], places: _Places
     frame.components = _differences(places.components)
 
 
-def _measures(functions: Sequence[Function]) -> layout.Measures:
-    metadata = [function.metadata for function in functions]
+def _measures(function: Function) -> layout.Measures:
+    metadata = function.metadata
     return (
-        [each.characteristics for each in metadata],
-        [each.confidence for each in metadata],
-        [each.tfidf for each in metadata],
-        [0 if each.nesting_depth is UNSET else each.nesting_depth for each in metadata],
-        [function.is_exported is True for function in functions],
+        metadata.characteristics,
+        metadata.confidence,
+        metadata.tfidf,
+        0 if metadata.nesting_depth is UNSET else metadata.nesting_depth,
+        function.is_exported is True,
     )
 
 

@@ -292,7 +292,7 @@ def read_mcrit(header: bytes) -> tuple[object, Mcrit]:
     return found.timestamp, found.mcrit or Mcrit()
 
 
-def join_report(header: bytes, functions: Iterable[tuple[int, dict[str, Any] | None]]) -> dict[str, Any]:
+def join_report(header: bytes, functions: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
     """Return the whole report, given the content of its header blob and its functions by offset.
 
     Raises:

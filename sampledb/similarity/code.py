@@ -72,7 +72,7 @@ def _add_regular(code: Code, frame: Frame, first: int, count: int) -> tuple[Numb
             raise FrameError("there are not three lines for each instruction")
         code.texts.extend(_find_texts(text))
     blocks = len(frame.num_instructions)
-    sources = np.repeat(np.arange(blocks), np.array(frame.num_successors, np.int64))
+    sources = np.repeat(np.arange(blocks), np.array(list(frame.num_successors), np.int64))
     targets = np.array(list(accumulate(frame.successors)), np.int64)
     if len(targets) and not 0 <= targets.min() <= targets.max() < blocks:
         raise FrameError("a block has a successor that is not in the frame")

@@ -285,6 +285,11 @@ def _reseal(connection: sqlite3.Connection, change: Callable[[list[Any]], None])
     connection.execute("UPDATE disassembly SET checksum = ?, frame = ? WHERE first_function_id = 2", row)
 
 
+def _shorten(place: int) -> Callable[[list[Any]], None]:
+    """Return what takes the last value from a column."""
+    return lambda columns: columns.__setitem__(place, columns[place][:-1])
+
+
 #: What somebody made of the first sample of a store, whose checksums fit.
 FORGED: dict[str, str | Callable[[sqlite3.Connection], object]] = {
     "a name of a function": SET("functions", "name = 'forged'", "function_id = 5"),
@@ -300,7 +305,7 @@ FORGED: dict[str, str | Callable[[sqlite3.Connection], object]] = {
     "a number of functions": SET("samples", "num_functions = 1 << 60", "sample_id = 2"),
     "a frame that is missing": "DELETE FROM disassembly WHERE first_function_id = 2",
     "a frame of others": SET("disassembly", f"frame = ({FRAME})", "first_function_id > 2"),
-    "a frame without a function": lambda connection: _reseal(connection, lambda columns: columns[4].pop()),
+    "a frame without a function": lambda connection: _reseal(connection, _shorten(4)),
     "a frame of something else": lambda connection: _reseal(connection, lambda columns: columns.__setitem__(4, "text")),
     "a frame with a function kept whole": lambda connection: _reseal(
         connection, lambda columns: columns.__setitem__(1, {0: b"{}"})
@@ -347,7 +352,7 @@ def test_a_forged_sample_fails_alone(other: Path, forged: str) -> None:
 
 def test_what_only_decoding_shows_is_found_by_a_check(db: SampleDB, other: Path) -> None:
     with raw(other) as connection:
-        _reseal(connection, lambda columns: columns[11].pop())
+        _reseal(connection, _shorten(11))
         connection.execute(SET("functions", "bytes_after = 9999", 'sample_id = 4 AND "offset" = 0x1000'))
         connection.execute("UPDATE apis SET api = 'forged.dll!forged' WHERE api LIKE '%third0'")
     assert statuses(merged(db, other)) == ["added"] * 3

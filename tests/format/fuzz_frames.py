@@ -23,7 +23,8 @@ from tests.format.test_frame import ODD, framed, smda_function
 def decode(data: bytes) -> None:
     """Decode a frame without its first or last function, so that the checksum of rows is not compared."""
     try:
-        rows = [Row(offset, "", 0.0, None) for offset in range(count_functions(data))]
+        # The offset of the odd functions.
+        rows = [Row(4096, "", 0.0, None)] * count_functions(data)
         for first, end in ((0, len(rows) - 1), (1, len(rows))):
             assert all(isinstance(each, dict) for each in decode_frame(data, rows[first:end], first))
     except FrameError:

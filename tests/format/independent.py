@@ -26,6 +26,13 @@ MOST = {1: 512 * MIB, FRAMES: 64 * MIB, BINARIES: 512 * MIB}
 DICTIONARY = zstd.ZstdDict((Path(__file__).parents[2] / "sampledb" / "format" / "frame2.dict").read_bytes())
 MEASURES = ("characteristics", "confidence", "tfidf", "nesting_depth")
 
+# The columns that are bytes where these are enough.
+COUNTS = (
+    *("num_blocks", "num_components", "num_inrefs", "num_outrefs", "num_apirefs", "num_instructions"),
+    *("num_successors", "component_sizes", "outref_sizes"),
+)
+INTEGERS = ("entries", "gaps", "successors", "components", "inrefs", "outref_places", "outref_targets", "apiref_places")
+
 _T = TypeVar("_T")
 
 
@@ -64,7 +71,7 @@ class Frame(NamedTuple):
     outref_targets: list[int]
     apiref_places: list[int]
     apiref_names: str
-    measures: bytes
+    measures: list[bytes]
     texts: list[list[bytes]]
 
 
@@ -104,12 +111,19 @@ def pick(values: list[_T], differences: Iterable[int]) -> list[_T]:
 
 def read_frame(content: bytes, rows: list[Row]) -> list[dict[str, Any]]:
     """Return the dicts of all functions of a frame."""
-    frame = Frame(*msgspec.msgpack.decode(content))
+    columns = dict(zip(Frame._fields, msgspec.msgpack.decode(content), strict=True))
+    columns |= {name: list(columns[name]) for name in COUNTS}
+    columns |= {name: _read_integers(columns[name]) for name in INTEGERS}
+    frame = Frame(**columns)
     regular = [row for position, row in enumerate(rows) if position not in frame.odd]
     if xxhash.xxh3_64_intdigest(msgspec.msgpack.encode(regular)) != frame.rows_checksum:
         raise ValueError("rows of other functions")
     found = iter(_read_regular(frame, regular) if regular else ())
     return [json.loads(frame.odd[each]) if each in frame.odd else next(found) for each in range(len(rows))]
+
+
+def _read_integers(column: bytes | list[int]) -> list[int]:
+    return [byte - 256 * (byte > 127) for byte in column] if isinstance(column, bytes) else column
 
 
 def _read_regular(frame: Frame, rows: list[Row]) -> Iterator[dict[str, Any]]:
@@ -119,7 +133,7 @@ def _read_regular(frame: Frame, rows: list[Row]) -> Iterator[dict[str, Any]]:
     inrefs = accumulate(frame.inrefs)
     outrefs = _read_outrefs(frame, addresses, instructions)
     apirefs = iter(zip(map(str, pick(addresses, frame.apiref_places)), frame.apiref_names.split("\n"), strict=False))
-    measures = json.loads(frame.measures)
+    measures = list(map(json.loads, frame.measures))
     for number, row in enumerate(rows):
         own = take(blocks, frame.num_blocks[number])
         if own[0][0] != row.offset + frame.entries[number]:
@@ -132,7 +146,7 @@ def _read_regular(frame: Frame, rows: list[Row]) -> Iterator[dict[str, Any]]:
             "strongly_connected_components": [
                 take(members, size) for size in take(sizes, frame.num_components[number])
             ],
-            **{key: column[number] for key, column in zip(MEASURES, measures, strict=False)},
+            **dict(zip(MEASURES, measures[number], strict=False)),
         }
         function = {
             "offset": row.offset,
@@ -141,7 +155,7 @@ def _read_regular(frame: Frame, rows: list[Row]) -> Iterator[dict[str, Any]]:
             "inrefs": take(inrefs, frame.num_inrefs[number]),
             "outrefs": dict(take(outrefs, frame.num_outrefs[number])),
             "apirefs": dict(take(apirefs, frame.num_apirefs[number])),
-            "is_exported": measures[4][number],
+            "is_exported": measures[number][4],
             "architecture_metadata": architecture,
             "stringrefs": strings,
             "metadata": metadata,

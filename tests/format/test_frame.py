@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sampledb.format import smda
 from sampledb.format.decoder import count_functions, decode_frame
 from sampledb.format.encoder import encode_frame, split_into_frames
-from sampledb.format.frame import FUNCTIONS, JSON_BYTES, FrameError, Row, pause_garbage_collection
+from sampledb.format.frame import FUNCTIONS, JSON_BYTES, Frame, FrameError, Row, pause_garbage_collection
 from tests import strategies
 from tests.markers import every_platform
 from tests.strategies import function, instruction
@@ -215,6 +215,16 @@ def test_rows_that_are_not_those_of_the_frame_are_refused() -> None:
         decode_frame(content, rows[::-1])
     with pytest.raises(FrameError, match="ends before"):
         decode_frame(content, rows, 1)
+
+
+def test_a_block_without_instructions_is_refused() -> None:
+    content, rows, _ = framed([smda_function(1)])
+    columns = dict(zip(Frame.__struct_fields__, msgspec.msgpack.decode(content), strict=True))
+    assert columns["num_instructions"] == b"\1\1\2"
+    for forged in (b"\0\2\2", [0, 2, 2]):
+        changed = columns | {"num_instructions": forged}
+        with pytest.raises(FrameError, match="as the counts say"):
+            decode_frame(msgspec.msgpack.encode(list(changed.values())), rows)
 
 
 @given(st.binary(max_size=200))

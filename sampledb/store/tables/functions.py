@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
+import msgspec
+
 from sampledb import limits
 from sampledb.errors import CorruptFileError, InvalidInputError
 from sampledb.format import codec
@@ -26,9 +28,11 @@ _RANGE: Final = f"SELECT {_COLUMNS} FROM functions WHERE function_id BETWEEN ? A
 
 # The frame that holds a function is the last one that begins at or before it.
 _FRAME_OF: Final = "SELECT max(first_function_id) FROM disassembly WHERE first_function_id <= "
+# With its label, because every further SELECT takes the lock of the file again.
 _ONE: Final = f"""
-SELECT {_COLUMNS}, disassembly.first_function_id, checksum, frame
+SELECT {_COLUMNS}, labels.name, labels.comment, disassembly.first_function_id, checksum, frame
 FROM functions LEFT JOIN disassembly ON disassembly.first_function_id = ({_FRAME_OF} functions.function_id)
+               LEFT JOIN labels USING (sample_id, "offset")
 WHERE function_id = ?"""  # noqa: S608
 _FRAMES: Final = f"""
 SELECT first_function_id, checksum, frame
@@ -41,6 +45,13 @@ _ROWS: Final = f"SELECT {_STORED} FROM functions WHERE function_id BETWEEN ? AND
 _INSERT: Final = f"""
 INSERT INTO functions (function_id, sample_id, {_STORED})
 VALUES (?, ?, {", ".join("?" * len(FunctionRow.__struct_fields__))})"""  # noqa: S608
+
+# What frames leave to the rows of functions.
+_FRAME_ROWS: Final = """
+SELECT function_id, "offset", name, binweight, pic_hash
+FROM functions
+WHERE function_id BETWEEN ? AND ?
+ORDER BY function_id"""
 
 # Frames that compact() writes in one transaction: a few megabytes, some seconds of work.
 _FRAMES_AT_ONCE: Final = 256
@@ -80,7 +91,10 @@ def select(
 ) -> list[Function]:
     """Return the functions from `first` to `last`, inclusive, in id order; at most `limit` unless it is negative."""
     functions = labels.add_labels(connection, _make_functions(connection.execute(_RANGE, (first, last, limit))))
-    return _add_disassembly(connection, functions) if disassembly and functions else functions
+    if not disassembly:
+        return functions
+    ids = [function.function_id for function in functions]
+    return list(map(_attach, functions, _read_dicts(connection, ids, _rows_of(functions))))
 
 
 def get(connection: Connection, sample_id: int, function_id: int) -> Function | None:
@@ -90,10 +104,22 @@ def get(connection: Connection, sample_id: int, function_id: int) -> Function | 
     row = connection.execute(_ONE, (function_id,)).fetchone()
     if row is None or row[1] != sample_id:
         return None
-    *fields, first, checksum, frame = row
+    *fields, label, comment, first, checksum, frame = row
     if frame is None:
         raise corrupt_error("there is no disassembly", function_id)
-    return _decode(first, checksum, frame, labels.add_labels(connection, _make_functions([fields])))[0]
+    (found,) = _decode(first, checksum, frame, _make_functions([fields]))
+    return found if label is None else msgspec.structs.replace(found, label=label, comment=comment)
+
+
+def read_dicts(connection: Connection, first: int, last: int) -> list[tuple[int, dict[str, Any]]]:
+    """Return the unsigned offsets and the disassembly of the functions from `first` to `last`, in id order."""
+    stored = connection.execute(_FRAME_ROWS, (first, last)).fetchall()
+    rows = [
+        Row(offset & MASK, name, binweight, None if pic_hash is None else pic_hash & MASK)
+        for _, offset, name, binweight, pic_hash in stored
+    ]
+    dicts = _read_dicts(connection, [function_id for function_id, *_ in stored], rows)
+    return [(row.offset, function) for row, function in zip(rows, dicts, strict=True)]
 
 
 def select_ids(connection: Connection, ids: Iterable[int]) -> list[Function]:
@@ -217,31 +243,40 @@ def _compare(function: Function, stored: Sequence[Any]) -> Iterator[Problem]:
             yield Problem(f"{field} is {was}, but by the disassembly {should}", where)
 
 
-def _add_disassembly(connection: Connection, functions: Sequence[Function]) -> list[Function]:
-    """Return functions, which are in id order, with their disassembly."""
-    ends_of_range = {"first": functions[0].function_id, "last": functions[-1].function_id}
-    stored = connection.execute(_FRAMES, ends_of_range).fetchall()
-    ids = [function.function_id for function in functions]
+def _read_dicts(connection: Connection, ids: Sequence[int], rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the disassembly of functions, whose ids ascend."""
+    if not ids:
+        return []
+    stored = connection.execute(_FRAMES, {"first": ids[0], "last": ids[-1]}).fetchall()
     ends = [bisect_left(ids, start) for start, *_ in stored[1:]] + [len(ids)]
-    whole: list[Function] = []
+    found: list[dict[str, Any]] = []
     with pause_garbage_collection():
         for (start, checksum, frame), end in zip(stored, ends, strict=True):
-            whole += _decode(start, checksum, frame, functions[len(whole) : end])
-    if len(whole) != len(functions):
-        raise corrupt_error("there is no disassembly", ids[len(whole)])
-    return whole
+            begin = len(found)
+            found += _decode_frame(start, checksum, frame, rows[begin:end], ids[begin] if begin < end else start)
+    if len(found) != len(ids):
+        raise corrupt_error("there is no disassembly", ids[len(found)])
+    return found
 
 
 def _decode(first: int, checksum: object, frame: object, functions: Sequence[Function]) -> list[Function]:
     """Return functions with their disassembly, from the frame that begins with the id `first`."""
-    rows = [Row(each.offset, each.name, each.binweight, each.pic_hash) for each in functions]
+    begin = functions[0].function_id if functions else first
+    return list(map(_attach, functions, _decode_frame(first, checksum, frame, _rows_of(functions), begin)))
+
+
+def _rows_of(functions: Sequence[Function]) -> list[Row]:
+    return [Row(each.offset, each.name, each.binweight, each.pic_hash) for each in functions]
+
+
+def _decode_frame(first: int, checksum: object, frame: object, rows: Sequence[Row], begin: int) -> list[dict[str, Any]]:
+    """Return the dicts of the functions of these rows, of which `begin` is the first id; `first` is the frame's."""
     content = read_content(first, checksum, frame)
     try:
-        found = decode_frame(content, rows, functions[0].function_id - first if functions else 0)
+        return decode_frame(content, rows, begin - first)
     except (FrameError, MemoryError) as error:
         # A frame that needs more memory than there is cannot be from SMDA's report of a program.
         raise corrupt_error(str(error) or "the frame takes all memory", first) from error
-    return list(map(_attach, functions, found))
 
 
 def _read_length(first: int, checksum: object, frame: object) -> int:
@@ -280,8 +315,6 @@ def _make_functions(rows: Iterable[Sequence[Any]]) -> list[Function]:
 
 
 def _attach(function: Function, disassembly: dict[str, Any]) -> Function:
-    if disassembly.get("offset") != function.offset or not isinstance(disassembly.get("blocks"), dict):
-        raise corrupt_error("the disassembly belongs to another function", function.function_id)
     return Function(
         function.function_id,
         function.sample_id,

@@ -114,10 +114,12 @@ def add_labels(connection: Connection, functions: Sequence[_Found]) -> list[_Fou
         sql = _BETWEEN.format(range=_RANGE if low <= high else _TWO_RANGES)
         rows = connection.execute(sql, {"sample": sample_id, "low": low, "high": high})
         found = {offset & codec.MASK: {"label": name, "comment": comment} for offset, name, comment in rows}
-        labelled += (
-            msgspec.structs.replace(function, **found[function.offset]) if function.offset in found else function
-            for function in own
-        )
+        if found:
+            own = [
+                msgspec.structs.replace(function, **found[function.offset]) if function.offset in found else function
+                for function in own
+            ]
+        labelled += own
     return labelled
 
 
