@@ -20,8 +20,8 @@ from sampledb.store.sqlite import Connection
 from sampledb.store.tables import jobs, labels, references, samples, values
 from sampledb.store.tables.reports import add_report, read_report
 
-# In one transaction at most: some tenths of a second of work. One sample may have more functions.
-_SAMPLES: Final = 64
+# In one transaction at most: some tenths of a second of work, and one wait for the disk. One sample may have more.
+_SAMPLES: Final = 256
 _FUNCTIONS: Final = 10_000
 # In memory until a transaction ends; one sample may have more in its references.
 _CHARACTERS: Final = 1 << 24
@@ -173,29 +173,30 @@ def _count_characters(names: References) -> int:
 
 def _store(connection: Connection, sha256: str, plan: Plan, stored: samples.Stored | None) -> SampleId:
     """Do what was planned, but for references, and return the id of the sample."""
-    changes = plan.changes
-    stored = stored or samples.insert(connection, sha256, changes["username"])
-    if plan.report:
-        overrides = {field: changes.pop(field) for field in _OVERRIDES}
-        report = msgspec.structs.replace(plan.report, references=References())
-        # The sample has its user already.
-        add_report(connection, report, overrides, username="", replace=True)
+    changes = dict(plan.changes)
     if "binary_size" in changes:
         changes["binary_size"] = codec.signed(changes["binary_size"])
     if "added_at" in changes:
         changes["added_at"] = values.format_time(changes["added_at"])
-    samples.update(connection, stored.sample_id, changes)
+    if plan.report:
+        overrides = {field: changes.pop(field) for field in _OVERRIDES}
+        report = msgspec.structs.replace(plan.report, references=References())
+        username = changes.pop("username", "")
+        sample_id, _ = add_report(connection, report, overrides, username=username, replace=True, changes=changes)
+    else:
+        sample_id = (stored or samples.insert(connection, sha256, changes["username"])).sample_id
+        samples.update(connection, sample_id, changes)
     for each in plan.labels:
         labels.put(
             connection,
-            stored.sample_id,
+            sample_id,
             each.offset,
             labels.Text(each.name, each.comment),
             username=each.username,
             updated_at=values.format_time(each.updated_at),
         )
     for each in plan.former:
-        labels.add_former(connection, stored.sample_id, each)
+        labels.add_former(connection, sample_id, each)
     if plan.binary is not None:
         jobs.keep(connection, sha256, plan.binary)
-    return stored.sample_id
+    return sample_id
