@@ -4,7 +4,8 @@ A label belongs to a sample and an offset, not to a function, whose id changes w
 with its sample only.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC
 from itertools import groupby
 from operator import attrgetter
@@ -47,10 +48,7 @@ _KNOWN: Final = """
 SELECT "offset", name, username FROM labels WHERE sample_id = :sample
 UNION
 SELECT "offset", name, username FROM label_history WHERE sample_id = :sample"""
-_MATCHING: Final = """
-SELECT sample_id, name, comment
-FROM labels
-WHERE {found}"""
+_TEXTS: Final = 'SELECT sample_id, "offset", name, comment FROM labels'
 _FOUND: Final = "label_id IN (SELECT rowid FROM label_search WHERE label_search MATCH :trigrams)"
 
 
@@ -121,18 +119,23 @@ def add_labels(connection: Connection, functions: Sequence[_Found]) -> list[_Fou
     return labelled
 
 
-def find_samples(connection: Connection, matches: Callable[[Text], bool], literals: Iterable[str]) -> set[int]:
-    """Return the samples with a label that matches; it is known to contain the literals, in any capitals."""
+def find_offsets(
+    connection: Connection, matches: Callable[[Text], bool], literals: Iterable[str], sample_id: int | None
+) -> Mapping[int, Sequence[int]]:
+    """Return the stored offsets of the labels that match, by sample: of one sample, or of all.
+
+    Each that matches is known to contain the literals, in any capitals.
+    """
     expression = trigrams.match_all(filter(str.isascii, literals))
-    sql = _MATCHING.format(found=_FOUND if expression else "TRUE")
-    rows = connection.execute(sql, {"trigrams": expression} if expression else {})
-    return {sample_id for sample_id, *text in rows if matches(Text(*text))}
-
-
-def find_offsets(connection: Connection, sample_id: int, matches: Callable[[Text], bool]) -> list[int]:
-    """Return the stored offsets of a sample's labels that match."""
-    rows = connection.execute('SELECT "offset", name, comment FROM labels WHERE sample_id = ?', (sample_id,))
-    return [offset for offset, *text in rows if matches(Text(*text))]
+    conditions = [_FOUND] if expression else []
+    conditions += [] if sample_id is None else ["sample_id = :sample"]
+    sql = f"{_TEXTS} WHERE {' AND '.join(conditions) or 'TRUE'}"
+    found: dict[int, array[int]] = {}
+    for each, offset, *text in connection.execute(sql, {"trigrams": expression, "sample": sample_id}):
+        if matches(Text(*text)):
+            # Eight bytes each: `*` matches all labels of the file.
+            found.setdefault(each, array("q")).append(offset)
+    return found
 
 
 def compile_globs(globs: Iterable[str]) -> Callable[[Text], bool]:
