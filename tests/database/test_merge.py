@@ -371,10 +371,13 @@ def test_no_sql_of_the_other_store_runs(db: SampleDB, other: Path) -> None:
 
 # What ends early
 
+# In many transactions, so that some are still to come.
 MERGER = """
 import sys
 import sampledb
+from sampledb.database.transfer import merge
 
+merge._SAMPLES = 16
 with sampledb.open(sys.argv[1]) as db:
     for outcome in db.merge(sys.argv[2]):
         print(outcome.sample.sample_id, flush=True)

@@ -20,9 +20,10 @@ from sampledb.store.sqlite import Connection
 from sampledb.store.tables import jobs, labels, references, samples, values
 from sampledb.store.tables.reports import add_report, read_report
 
-# In one transaction at most: some tenths of a second of work, and one wait for the disk. One sample may have more.
+# In one transaction at most: some tenths of a second of work, and one wait for the disk. One sample may have more
+# functions and labels.
 _SAMPLES: Final = 256
-_FUNCTIONS: Final = 10_000
+_ROWS: Final = 10_000
 # In memory until a transaction ends; one sample may have more in its references.
 _CHARACTERS: Final = 1 << 24
 # Ids of the other store that are read at once.
@@ -138,33 +139,35 @@ class Merge:
     def _merge_some(self, pending: deque[Item], index: int) -> list[Outcome]:
         """Merge samples from the left in one transaction."""
         outcomes: list[Outcome] = []
-        functions = characters = 0
+        rows = characters = 0
         self._references = {}
         with self._connections.writing() as connection:
-            while pending and functions < _FUNCTIONS and characters < _CHARACTERS:
-                outcome = self._merge_one(connection, pending.popleft(), index + len(outcomes))
+            while pending and rows < _ROWS and characters < _CHARACTERS:
+                outcome, number = self._merge_one(connection, pending.popleft(), index + len(outcomes))
                 outcomes.append(outcome)
+                rows += number
                 if outcome.sample and outcome.sample.sample_id in self._references:
-                    functions += outcome.sample.num_functions
                     characters += _count_characters(self._references[outcome.sample.sample_id])
             references.insert(connection, self._references)
         return outcomes
 
-    def _merge_one(self, connection: Connection, item: Item, index: int) -> Outcome:
+    def _merge_one(self, connection: Connection, item: Item, index: int) -> tuple[Outcome, int]:
+        """Return the outcome, and how many rows of functions and labels were written."""
         # Nothing is written before all that will be is read and checked.
         try:
             stored = samples.find(connection, sha256=item.sha256)
             ours = read_side(connection, stored.sample_id) if stored else None
             plan = item.plan(ours, self._policy)
         except (CorruptFileError, InvalidInputError, NotFoundError, StorageError) as error:
-            return Outcome(index, "failed", None, error, item.sha256)
+            return Outcome(index, "failed", None, error, item.sha256), 0
         is_same = stored is not None and plan.is_empty
         sample_id = stored.sample_id if stored and is_same else _store(connection, item.sha256, plan, stored)
         status: Literal["existed", "updated", "added"] = "existed" if is_same else "updated" if stored else "added"
         if plan.report:
             self._references[sample_id] = plan.report.references
         sample = samples.get(connection, sample_id)
-        return Outcome(index, status, sample, None, item.sha256, tuple(plan.differences))
+        rows = len(plan.labels) + len(plan.former) + (len(plan.report.functions) if plan.report else 0)
+        return Outcome(index, status, sample, None, item.sha256, tuple(plan.differences)), rows
 
 
 def _count_characters(names: References) -> int:
