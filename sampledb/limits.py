@@ -28,8 +28,8 @@ MAX_TAG: Final = 50
 MAX_NOTES: Final = 1000
 MAX_NAME: Final = 255
 MAX_LABEL: Final = 64
-# Of a function: names of C++ and Rust are long.
-MAX_FUNCTION_LABEL: Final = 1000
+# Of a function: MSVC's names have up to 4,096 characters, those of C++ templates and of Rust sometimes more.
+MAX_FUNCTION_LABEL: Final = 10_000
 MAX_COMMENT: Final = 10_000
 MAX_SEARCH: Final = 1000
 MAX_WORDS: Final = 50

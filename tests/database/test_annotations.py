@@ -111,7 +111,7 @@ BROKEN = {
     "notes": line(kind="notes", value="x" * 1001),
     "a name with a zero byte": line(kind="name", value="\0"),
     "an offset": line(**LABEL | {"offset": "0x10000000000000000"}),
-    "a label": line(**LABEL | {"name": "x" * 1001}),
+    "a label": line(**LABEL | {"name": "x" * 10_001}),
     "a user": line(**LABEL | {"username": ""}),
     "a date without a zone": line(**LABEL | {"updated_at": "2026-01-01T00:00:00"}),
     "no date": line(**{key: value for key, value in LABEL.items() if key != "updated_at"}),

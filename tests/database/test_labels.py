@@ -117,7 +117,7 @@ def test_what_cannot_be_labelled_says_why_and_changes_nothing(db: SampleDB) -> N
     db.add_sample(labelled())
     for offset, text, error in [
         (0x1000, {}, InvalidInputError),
-        (0x1000, {"name": "x" * 1001}, InvalidInputError),
+        (0x1000, {"name": "x" * 10_001}, InvalidInputError),
         (0x1000, {"comment": "a\0b"}, InvalidInputError),
         (0x1000, {"name": "a", "username": ""}, InvalidInputError),
         (0x1001, {"name": "a"}, NotFoundError),

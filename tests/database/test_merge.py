@@ -316,7 +316,7 @@ FORGED: dict[str, str | Callable[[sqlite3.Connection], object]] = {
     "a date": SET("samples", "added_at = '2026-01-01'", "sample_id = 2"),
     "media info": SET("samples", "media_info = '[]'", "sample_id = 2"),
     "a tag": SET("sample_tags", "tag = printf('%.51c', 'x')", "sample_id = 2 AND position = 0"),
-    "a label": SET("labels", "name = printf('%.1001c', 'x')", "sample_id = 2"),
+    "a label": SET("labels", "name = printf('%.10001c', 'x')", "sample_id = 2"),
     "a user of a label": SET("label_history", "username = char(10)", "sample_id = 2"),
     "a date of a label": SET("label_history", "updated_at = 'today'", "sample_id = 2"),
     "a reference to no function": SET("api_references", "functions = '[0, 100]'", "sample_id = 2"),
