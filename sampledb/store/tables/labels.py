@@ -37,7 +37,6 @@ _FORMER: Final = f"SELECT {_COLUMNS}, 0 AS is_current FROM label_history"  # noq
 _LIST: Final = """
 SELECT listed.*, function_id
 FROM ({rows}) AS listed LEFT JOIN functions USING (sample_id, "offset")
-WHERE (:sample IS NULL OR listed.sample_id = :sample) AND (:offset IS NULL OR listed."offset" = :offset)
 ORDER BY listed.sample_id, listed."offset" < 0, listed."offset", is_current, updated_at"""
 _KEEP: Final = f"""
 INSERT INTO label_history ({_COLUMNS})
@@ -75,8 +74,10 @@ def select(
 
     With `history`, each follows its former ones.
     """
-    rows = f"{_CURRENT} UNION ALL {_FORMER}" if history else _CURRENT
-    place = {"sample": sample_id, "offset": None if offset is None else codec.signed(offset)}
+    place = {"sample_id": sample_id, "offset": None if offset is None else codec.signed(offset)}
+    # A condition for each value: with `:sample IS NULL OR …`, SQLite reads the labels of all samples.
+    where = " AND ".join(f'"{column}" = :{column}' for column, value in place.items() if value is not None) or "TRUE"
+    rows = " UNION ALL ".join(f"{table} WHERE {where}" for table in ([_CURRENT, _FORMER] if history else [_CURRENT]))
     return [_make_label(row) for row in connection.execute(_LIST.format(rows=rows), place)]
 
 
