@@ -8,7 +8,7 @@ import math
 import operator
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -138,6 +138,14 @@ def tags(value: object) -> tuple[str, ...]:
     if twice is not None:
         raise InvalidInputError.of("tags", "free of duplicates, also of those that differ by ASCII capitals", twice)
     return checked
+
+
+def unite_tags(values: Iterable[str]) -> dict[str, str]:
+    """Return the first of the tags that differ only by ASCII capitals, by their small letters."""
+    united: dict[str, str] = {}
+    for each in values:
+        united.setdefault(fold(each), each)
+    return united
 
 
 def notes(value: object) -> str | None:

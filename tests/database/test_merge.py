@@ -249,6 +249,9 @@ def test_tags_that_do_not_fit_are_a_difference(tmp_path: Path) -> None:
             (outcome,) = merged(ours, theirs)
             assert [each.field for each in outcome.differences] == ["tags"]
             assert (outcome.status, len(ours.get_sample(1).tags)) == (status, 50)
+        # Capitals make no other tag.
+        theirs.update_sample(1, tags=["A0", "a1"])
+        assert merged(ours, theirs)[0].status == "existed"
 
 
 # What is no store, and what was forged

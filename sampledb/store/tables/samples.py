@@ -359,9 +359,7 @@ def _merge_tags(
     connection: Connection, sample_id: SampleId, add: Iterable[str], remove: Iterable[str] = ()
 ) -> list[str]:
     kept = connection.execute("SELECT tag FROM sample_tags WHERE sample_id = ? ORDER BY position", (sample_id,))
-    together: dict[str, str] = {}
-    for tag in (*(tag for (tag,) in kept), *add):
-        together.setdefault(limits.fold(tag), tag)
+    together = limits.unite_tags([*(tag for (tag,) in kept), *add])
     for tag in remove:
         together.pop(limits.fold(tag), None)
     if len(together) > limits.MAX_TAGS:
