@@ -240,6 +240,18 @@ def test_all_that_was_said_of_a_function_stays_in_its_history(tmp_path: Path, po
         assert ours.check(deep=True) == []
 
 
+def test_a_label_that_is_taken_again_stands_once(db: SampleDB) -> None:
+    with sampledb.open(":memory:") as theirs:
+        for each in (db, theirs):
+            each.add_sample(report(function(1)))
+        theirs.label_function(1, 1, name="theirs")
+        for _ in range(2):
+            assert merged(db, theirs, policy="theirs")[0].status == "updated"
+            said = [(each.name, each.is_current) for each in db.list_labels(history=True) if each.name]
+            assert said == [("theirs", True)]
+            db.delete_label(1, 1)
+
+
 def test_tags_that_do_not_fit_are_a_difference(tmp_path: Path) -> None:
     with sampledb.open(tmp_path / "ours") as ours, sampledb.open(tmp_path / "theirs") as theirs:
         for name, db in (("a", ours), ("b", theirs)):

@@ -41,6 +41,9 @@ ORDER BY listed.sample_id, listed."offset" < 0, listed."offset", is_current, upd
 _KEEP: Final = f"""
 INSERT INTO label_history ({_COLUMNS})
 SELECT {_COLUMNS} FROM labels WHERE sample_id = :sample AND "offset" = :offset"""  # noqa: S608
+_TAKE_BACK: Final = """
+DELETE FROM label_history
+WHERE sample_id = ? AND "offset" = ? AND name = ? AND comment = ? AND username = ? AND updated_at = ?"""
 _DELETE: Final = 'DELETE FROM labels WHERE sample_id = :sample AND "offset" = :offset RETURNING label_id, name, comment'
 _LABELLED: Final = 'SELECT "offset" FROM labels WHERE sample_id = :sample'
 _KNOWN: Final = """
@@ -161,6 +164,9 @@ def put(
         trigrams.remove_label(connection, label_id, *former)
     table = "labels" if any(text) else "label_history"
     row = (sample_id, key["offset"], *text, username, updated_at or values.now())
+    if updated_at:
+        # What was said elsewhere, and is a former label here, is the label again: it was said once.
+        connection.execute(_TAKE_BACK, row)
     label_id = connection.execute(f"INSERT INTO {table} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", row).lastrowid  # noqa: S608
     if any(text):
         trigrams.add_label(connection, label_id or 0)
