@@ -8,7 +8,7 @@ import math
 import operator
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -28,8 +28,8 @@ MAX_TAG: Final = 50
 MAX_NOTES: Final = 1000
 MAX_NAME: Final = 255
 MAX_LABEL: Final = 64
-# Of a function: names of C++ and Rust are long.
-MAX_FUNCTION_LABEL: Final = 1000
+# Of a function: MSVC's names have up to 4,096 characters, those of C++ templates and of Rust sometimes more.
+MAX_FUNCTION_LABEL: Final = 10_000
 MAX_COMMENT: Final = 10_000
 MAX_SEARCH: Final = 1000
 MAX_WORDS: Final = 50
@@ -138,6 +138,14 @@ def tags(value: object) -> tuple[str, ...]:
     if twice is not None:
         raise InvalidInputError.of("tags", "free of duplicates, also of those that differ by ASCII capitals", twice)
     return checked
+
+
+def unite_tags(values: Iterable[str]) -> dict[str, str]:
+    """Return the first of the tags that differ only by ASCII capitals, by their small letters."""
+    united: dict[str, str] = {}
+    for each in values:
+        united.setdefault(fold(each), each)
+    return united
 
 
 def notes(value: object) -> str | None:

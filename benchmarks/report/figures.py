@@ -115,6 +115,15 @@ class Asking(msgspec.Struct, frozen=True):
     signatures: float = 0.0  # share of the file that they take
 
 
+class Labelling(msgspec.Struct, frozen=True):
+    """Labels, in a store in which every function has one."""
+
+    labels: int
+    merging: float  # labels per second from a text of them
+    size: float  # bytes that a label adds to the file, its index included
+    lookups: dict[str, Timing]
+
+
 class Columns(msgspec.Struct, frozen=True):
     """Seconds to read all instructions of all reports, one report after the other."""
 
@@ -142,6 +151,7 @@ class Figures(msgspec.Struct, frozen=True):
     batch: Batch | None = None
     searching: Searching | None = None
     asking: Asking | None = None
+    labelling: Labelling | None = None
     columns: Columns | None = None
 
 

@@ -15,7 +15,7 @@ def format_figures(figures: Figures) -> str:
         f"{figures.machine}; {', '.join(f'{name} {version}' for name, version in figures.versions.items())}\n"
         f"{figures.day}"
     )
-    parts = [_rows, _sizes, _peers, _memory, _growth, _batch, _searching, _asking, _columns]
+    parts = [_rows, _sizes, _peers, _memory, _growth, _batch, _searching, _asking, _labelling, _columns]
     return "\n\n".join([head, *filter(None, (part(figures) for part in parts))])
 
 
@@ -179,6 +179,18 @@ def _asking(figures: Figures) -> str:
         lines.append(["signatures, made", f"{found.signing:,.0f}/s", "", "", "20,000/s a core"])
         lines.append(["signatures, of the file", f"{found.signatures:.3f}", "", "", "0.15"])
     return _table(lines, [f"asking {found.functions:,} functions", "median", "p90", "p99", "target"])
+
+
+def _labelling(figures: Figures) -> str:
+    found = figures.labelling
+    if found is None:
+        return ""
+    lines = [
+        *([name, *_times(timing)] for name, timing in found.lookups.items()),
+        ["merged from a text", f"{found.merging:,.0f}/s", "", ""],
+        ["a label, in the file", f"{found.size:.0f} bytes", "", ""],
+    ]
+    return _table(lines, [f"{found.labels:,} functions with labels", "median", "p90", "p99"])
 
 
 def _columns(figures: Figures) -> str:

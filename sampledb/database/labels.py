@@ -27,7 +27,7 @@ class Labels(Handle):
         Args:
             sample_id: The sample of the function.
             offset: Address of the function's entry, an integer or `"0x401000"`.
-            name: At most 1,000 characters, `""` to remove it; `None` leaves it as it is.
+            name: At most 10,000 characters, `""` to remove it; `None` leaves it as it is.
             comment: At most 10,000 characters, `""` to remove it; `None` leaves it as it is.
             username: The user who says so.
 

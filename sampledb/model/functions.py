@@ -86,7 +86,7 @@ class Function(Record, frozen=True):
         return self.disassembly
 
     def to_dot(self, *, names: Mapping[int, str] | None = None) -> str:
-        """Return the control-flow graph as text for Graphviz, with at most its first 200 blocks.
+        """Return the control-flow graph as text for Graphviz: its name or label, and at most its first 200 blocks.
 
         Args:
             names: Of functions that it calls, by their offsets.
@@ -96,10 +96,10 @@ class Function(Record, frozen=True):
         """
         from sampledb.render.graph import name_calls, write_dot  # noqa: PLC0415 - few who read functions draw them
 
-        return write_dot(self.disassembly, name_calls(names or {}))
+        return write_dot(self.disassembly, name_calls(names or {}), title=self.label or self.name)
 
     def to_svg(self, *, compared_to: "Function | None" = None, names: Mapping[int, str] | None = None) -> str:
-        """Return the control-flow graph as an SVG picture, with at most its first 200 blocks.
+        """Return the control-flow graph as an SVG picture: its name or label, and at most its first 200 blocks.
 
         Args:
             names: Of functions that it calls, by their offsets.
@@ -112,7 +112,7 @@ class Function(Record, frozen=True):
         from sampledb.render.graph import name_calls, read_graph  # noqa: PLC0415 - as above
         from sampledb.render.svg import draw_graph  # noqa: PLC0415 - as above
 
-        graph = read_graph(self.disassembly, name_calls(names or {}))
+        graph = read_graph(self.disassembly, name_calls(names or {}), title=self.label or self.name)
         if compared_to is not None:
             from sampledb.render.comparison import mark_blocks  # noqa: PLC0415 - as above
 

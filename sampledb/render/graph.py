@@ -84,6 +84,7 @@ class Graph(msgspec.Struct, frozen=True):
         edges: By source, without duplicates. Successors outside of the function are left out.
         comments: The APIs and strings that instructions refer to, and the functions that they call, by address.
         links: The pages of the functions that instructions call, by address.
+        title: The name of the function, which the first box begins with; `""` for none.
         marks: For each drawn block, how it differs from another function; empty where none is compared.
     """
 
@@ -91,6 +92,7 @@ class Graph(msgspec.Struct, frozen=True):
     edges: list[Edge]
     comments: dict[int, str]
     links: dict[int, str]
+    title: str = ""
     marks: Sequence[Mark] = ()
 
     def list_drawn_edges(self) -> list[Edge]:
@@ -98,8 +100,8 @@ class Graph(msgspec.Struct, frozen=True):
         return [edge for edge in self.edges if max(edge.source, edge.target) < MAX_BLOCKS]
 
 
-def read_graph(disassembly: object, functions: Mapping[int, Called] | None = None) -> Graph:
-    """Return the graph of SMDA's function dict.
+def read_graph(disassembly: object, functions: Mapping[int, Called] | None = None, *, title: str = "") -> Graph:
+    """Return the graph of SMDA's function dict, with the name that the function has, if any.
 
     Calls of the `functions`, which are given by the addresses of their entries, are commented and linked.
 
@@ -120,7 +122,7 @@ def read_graph(disassembly: object, functions: Mapping[int, Called] | None = Non
     for address, called in _find_calls(function.outrefs, functions or {}):
         links[address] = called.href
         comments[address] = f"{called.name}, {comments[address]}" if address in comments else called.name
-    return Graph(blocks, list(_find_edges(blocks, successors)), comments, links)
+    return Graph(blocks, list(_find_edges(blocks, successors)), comments, links, title)
 
 
 def _find_calls(outrefs: object, functions: Mapping[int, Called]) -> Iterator[tuple[int, Called]]:
@@ -150,8 +152,10 @@ def _find_edges(blocks: Sequence[Block], successors: Mapping[int, Sequence[int]]
 
 def format_blocks(graph: Graph) -> list[list[Line]]:
     """Return the lines of the first MAX_BLOCKS blocks, in ASCII, each of at most MAX_LINE characters."""
+    title = [Line(_format_text(graph.title, _MAX_CHARACTERS))] if graph.title else []
     return [
-        [Line(f"{_SIGNS[mark]} {mark}") for mark in graph.marks[number : number + 1]]
+        (title if number == 0 else [])
+        + [Line(f"{_SIGNS[mark]} {mark}") for mark in graph.marks[number : number + 1]]
         + [
             Line(line, graph.links.get(each.address, "") if each else "")
             for line, each in zip_longest(_format_block(block, graph.comments), block[1][:_MAX_INSTRUCTIONS])
@@ -181,13 +185,13 @@ def _format_text(text: str, limit: int) -> str:
     return shorten(ascii_only, limit)
 
 
-def write_dot(disassembly: object, functions: Mapping[int, Called] | None = None) -> str:
-    """Return the graph as text for Graphviz, with at most MAX_BLOCKS blocks.
+def write_dot(disassembly: object, functions: Mapping[int, Called] | None = None, *, title: str = "") -> str:
+    """Return the graph as text for Graphviz, with at most MAX_BLOCKS blocks, and the function's name, if any.
 
     Raises:
         InvalidInputError: It is not SMDA's function dict.
     """
-    graph = read_graph(disassembly, functions)
+    graph = read_graph(disassembly, functions, title=title)
     rest = len(graph.blocks) - MAX_BLOCKS
     nodes = [f'b{number} [label="{_write_label(lines)}"];' for number, lines in enumerate(format_blocks(graph))]
     arrows = [f'b{edge.source} -> b{edge.target} [color="{COLOURS[edge.kind]}"];' for edge in graph.list_drawn_edges()]

@@ -44,6 +44,7 @@ def text(tmp_path: Path) -> Path:
     with sampledb.open(":memory:") as db:
         annotate(fill(db))
         exported(db, path)
+        db.export_mcrit(tmp_path / "notes.mcrit")
     return path
 
 
@@ -53,6 +54,11 @@ def test_the_same_content_gives_the_same_bytes_and_comes_back(tmp_path: Path, te
         outcomes = list(ours.merge(text))
         assert [outcome.status for outcome in outcomes] == ["updated"] * 2 + ["existed"]
         assert exported(ours, tmp_path / "again.jsonl") == text.read_bytes()
+        ours.export_mcrit(tmp_path / "again.mcrit")
+        mcrit = (tmp_path / "again.mcrit").read_bytes()
+        assert mcrit == text.with_suffix(".mcrit").read_bytes()
+        # These reports have no date, and when they were added says nothing about them.
+        assert mcrit.count(b'"timestamp":"1970-01-01T00-00-00"') == len(REPORTS)
         assert [outcome.status for outcome in ours.merge(text, policy="theirs")] == ["existed"] * 3
         assert ours.find_sample(REPORTS[0]["sha256"]).notes == "two\nlines \u202e \x9b31m \U0001f600"
         assert ours.check(deep=True) == []
@@ -105,7 +111,7 @@ BROKEN = {
     "notes": line(kind="notes", value="x" * 1001),
     "a name with a zero byte": line(kind="name", value="\0"),
     "an offset": line(**LABEL | {"offset": "0x10000000000000000"}),
-    "a label": line(**LABEL | {"name": "x" * 1001}),
+    "a label": line(**LABEL | {"name": "x" * 10_001}),
     "a user": line(**LABEL | {"username": ""}),
     "a date without a zone": line(**LABEL | {"updated_at": "2026-01-01T00:00:00"}),
     "no date": line(**{key: value for key, value in LABEL.items() if key != "updated_at"}),

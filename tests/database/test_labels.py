@@ -87,7 +87,11 @@ def test_a_label_is_seen_wherever_its_function_is(db: SampleDB) -> None:
         *db.find_functions(label="*_init", mnemonics=["nop", "ret"], limit=1),
     ]
     assert [(each.function_id, each.label, each.comment) for each in seen] == [(2, "RC4_Init", "the key schedule")] * 8
-    (found,) = db.find_functions(label="rc4_*")
+    labelled_function = db.get_function(1, 2)
+    shown = [labelled_function.to_dot(), labelled_function.to_svg(), labelled_function._repr_html_()]
+    assert all("RC4_Init" in each for each in shown)
+    assert list(db.find_functions(label="*init", sample_id=2)) == []
+    (found,) = db.find_functions(label="rc4_*", sample_id=1)
     assert (found.match, found.address) == ("RC4_Init", None)
     assert list(db.find_functions(label="nothing*")) == []
 
@@ -113,7 +117,7 @@ def test_what_cannot_be_labelled_says_why_and_changes_nothing(db: SampleDB) -> N
     db.add_sample(labelled())
     for offset, text, error in [
         (0x1000, {}, InvalidInputError),
-        (0x1000, {"name": "x" * 1001}, InvalidInputError),
+        (0x1000, {"name": "x" * 10_001}, InvalidInputError),
         (0x1000, {"comment": "a\0b"}, InvalidInputError),
         (0x1000, {"name": "a", "username": ""}, InvalidInputError),
         (0x1001, {"name": "a"}, NotFoundError),

@@ -240,6 +240,18 @@ def test_all_that_was_said_of_a_function_stays_in_its_history(tmp_path: Path, po
         assert ours.check(deep=True) == []
 
 
+def test_a_label_that_is_taken_again_stands_once(db: SampleDB) -> None:
+    with sampledb.open(":memory:") as theirs:
+        for each in (db, theirs):
+            each.add_sample(report(function(1)))
+        theirs.label_function(1, 1, name="theirs")
+        for _ in range(2):
+            assert merged(db, theirs, policy="theirs")[0].status == "updated"
+            said = [(each.name, each.is_current) for each in db.list_labels(history=True) if each.name]
+            assert said == [("theirs", True)]
+            db.delete_label(1, 1)
+
+
 def test_tags_that_do_not_fit_are_a_difference(tmp_path: Path) -> None:
     with sampledb.open(tmp_path / "ours") as ours, sampledb.open(tmp_path / "theirs") as theirs:
         for name, db in (("a", ours), ("b", theirs)):
@@ -249,6 +261,9 @@ def test_tags_that_do_not_fit_are_a_difference(tmp_path: Path) -> None:
             (outcome,) = merged(ours, theirs)
             assert [each.field for each in outcome.differences] == ["tags"]
             assert (outcome.status, len(ours.get_sample(1).tags)) == (status, 50)
+        # Capitals make no other tag.
+        theirs.update_sample(1, tags=["A0", "a1"])
+        assert merged(ours, theirs)[0].status == "existed"
 
 
 # What is no store, and what was forged
@@ -321,7 +336,7 @@ FORGED: dict[str, str | Callable[[sqlite3.Connection], object]] = {
     "a date": SET("samples", "added_at = '2026-01-01'", "sample_id = 2"),
     "media info": SET("samples", "media_info = '[]'", "sample_id = 2"),
     "a tag": SET("sample_tags", "tag = printf('%.51c', 'x')", "sample_id = 2 AND position = 0"),
-    "a label": SET("labels", "name = printf('%.1001c', 'x')", "sample_id = 2"),
+    "a label": SET("labels", "name = printf('%.10001c', 'x')", "sample_id = 2"),
     "a user of a label": SET("label_history", "username = char(10)", "sample_id = 2"),
     "a date of a label": SET("label_history", "updated_at = 'today'", "sample_id = 2"),
     "a reference to no function": SET("api_references", "functions = '[0, 100]'", "sample_id = 2"),
@@ -376,10 +391,13 @@ def test_no_sql_of_the_other_store_runs(db: SampleDB, other: Path) -> None:
 
 # What ends early
 
+# In many transactions, so that some are still to come.
 MERGER = """
 import sys
 import sampledb
+from sampledb.database.transfer import merge
 
+merge._SAMPLES = 16
 with sampledb.open(sys.argv[1]) as db:
     for outcome in db.merge(sys.argv[2]):
         print(outcome.sample.sample_id, flush=True)

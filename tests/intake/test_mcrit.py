@@ -164,7 +164,7 @@ BROKEN: list[Any] = [
     base64.b85encode(zipped({"content": b"{"})).decode(),
     *([], None, {"0": 5}, {"0": {}}, {"0": {"offset": "5"}}, {"0": {"offset": 10**30}}),
     {"0": function_entry(0, 1, [{"function_label": 5}])},  # type: ignore[dict-item]
-    {"0": function_entry(0, 1, [label("x" * 1001)])},
+    {"0": function_entry(0, 1, [label("x" * 10_001)])},
     {"0": function_entry(0, 1, [label("x", "\x1b[2J")])},
     {"0": function_entry(0, 1, [{**label("x"), "timestamp": "now"}])},
     {"0": function_entry(0, 1, picblockhashes=[5])},

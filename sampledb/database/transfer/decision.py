@@ -69,7 +69,7 @@ def decide(ours: Side, theirs: Side, policy: Policy) -> Plan:
 
 def _unite_tags(ours: Side, theirs: Side, plan: Plan) -> None:
     """Add their tags behind ours; those for which there is no room are a difference."""
-    together = tuple(dict.fromkeys([*ours.tags, *theirs.tags]))
+    together = tuple(limits.unite_tags([*ours.tags, *theirs.tags]).values())
     if together[: limits.MAX_TAGS] != ours.tags:
         plan.changes["tags"] = together[: limits.MAX_TAGS]
     if len(together) > limits.MAX_TAGS:

@@ -20,9 +20,10 @@ from sampledb.store.sqlite import Connection
 from sampledb.store.tables import jobs, labels, references, samples, values
 from sampledb.store.tables.reports import add_report, read_report
 
-# In one transaction at most: some tenths of a second of work. One sample may have more functions.
-_SAMPLES: Final = 64
-_FUNCTIONS: Final = 10_000
+# In one transaction at most: some tenths of a second of work, and one wait for the disk. One sample may have more
+# functions and labels.
+_SAMPLES: Final = 256
+_ROWS: Final = 10_000
 # In memory until a transaction ends; one sample may have more in its references.
 _CHARACTERS: Final = 1 << 24
 # Ids of the other store that are read at once.
@@ -138,33 +139,35 @@ class Merge:
     def _merge_some(self, pending: deque[Item], index: int) -> list[Outcome]:
         """Merge samples from the left in one transaction."""
         outcomes: list[Outcome] = []
-        functions = characters = 0
+        rows = characters = 0
         self._references = {}
         with self._connections.writing() as connection:
-            while pending and functions < _FUNCTIONS and characters < _CHARACTERS:
-                outcome = self._merge_one(connection, pending.popleft(), index + len(outcomes))
+            while pending and rows < _ROWS and characters < _CHARACTERS:
+                outcome, number = self._merge_one(connection, pending.popleft(), index + len(outcomes))
                 outcomes.append(outcome)
+                rows += number
                 if outcome.sample and outcome.sample.sample_id in self._references:
-                    functions += outcome.sample.num_functions
                     characters += _count_characters(self._references[outcome.sample.sample_id])
             references.insert(connection, self._references)
         return outcomes
 
-    def _merge_one(self, connection: Connection, item: Item, index: int) -> Outcome:
+    def _merge_one(self, connection: Connection, item: Item, index: int) -> tuple[Outcome, int]:
+        """Return the outcome, and how many rows of functions and labels were written."""
         # Nothing is written before all that will be is read and checked.
         try:
             stored = samples.find(connection, sha256=item.sha256)
             ours = read_side(connection, stored.sample_id) if stored else None
             plan = item.plan(ours, self._policy)
         except (CorruptFileError, InvalidInputError, NotFoundError, StorageError) as error:
-            return Outcome(index, "failed", None, error, item.sha256)
+            return Outcome(index, "failed", None, error, item.sha256), 0
         is_same = stored is not None and plan.is_empty
         sample_id = stored.sample_id if stored and is_same else _store(connection, item.sha256, plan, stored)
         status: Literal["existed", "updated", "added"] = "existed" if is_same else "updated" if stored else "added"
         if plan.report:
             self._references[sample_id] = plan.report.references
         sample = samples.get(connection, sample_id)
-        return Outcome(index, status, sample, None, item.sha256, tuple(plan.differences))
+        rows = len(plan.labels) + len(plan.former) + (len(plan.report.functions) if plan.report else 0)
+        return Outcome(index, status, sample, None, item.sha256, tuple(plan.differences)), rows
 
 
 def _count_characters(names: References) -> int:
@@ -173,29 +176,30 @@ def _count_characters(names: References) -> int:
 
 def _store(connection: Connection, sha256: str, plan: Plan, stored: samples.Stored | None) -> SampleId:
     """Do what was planned, but for references, and return the id of the sample."""
-    changes = plan.changes
-    stored = stored or samples.insert(connection, sha256, changes["username"])
-    if plan.report:
-        overrides = {field: changes.pop(field) for field in _OVERRIDES}
-        report = msgspec.structs.replace(plan.report, references=References())
-        # The sample has its user already.
-        add_report(connection, report, overrides, username="", replace=True)
+    changes = dict(plan.changes)
     if "binary_size" in changes:
         changes["binary_size"] = codec.signed(changes["binary_size"])
     if "added_at" in changes:
         changes["added_at"] = values.format_time(changes["added_at"])
-    samples.update(connection, stored.sample_id, changes)
+    if plan.report:
+        overrides = {field: changes.pop(field) for field in _OVERRIDES}
+        report = msgspec.structs.replace(plan.report, references=References())
+        username = changes.pop("username", "")
+        sample_id, _ = add_report(connection, report, overrides, username=username, replace=True, changes=changes)
+    else:
+        sample_id = (stored or samples.insert(connection, sha256, changes["username"])).sample_id
+        samples.update(connection, sample_id, changes)
     for each in plan.labels:
         labels.put(
             connection,
-            stored.sample_id,
+            sample_id,
             each.offset,
             labels.Text(each.name, each.comment),
             username=each.username,
             updated_at=values.format_time(each.updated_at),
         )
     for each in plan.former:
-        labels.add_former(connection, stored.sample_id, each)
+        labels.add_former(connection, sample_id, each)
     if plan.binary is not None:
         jobs.keep(connection, sha256, plan.binary)
-    return stored.sample_id
+    return sample_id

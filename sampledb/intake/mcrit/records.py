@@ -41,6 +41,8 @@ _COMPONENTS: Final = "strongly_connected_components"
 _STRIDE: Final = 1 << 40
 _ADDRESS: Final = re.compile(r"0|[1-9][0-9]{0,19}")
 _TIMESTAMP: Final = "%Y-%m-%dT%H-%M-%S"
+# Of a report without one: the date of adding would make other bytes of the same content.
+_NO_TIMESTAMP: Final = "1970-01-01T00-00-00"
 
 
 class _Metadata(msgspec.Struct):
@@ -205,7 +207,7 @@ def make_sample_entry(
         "bitness": values["bitness"] or 0,
         "filename": values["name"],
         "statistics": values["statistics"] or {"num_functions": values["num_functions"]},
-        "timestamp": timestamp if _is_timestamp(timestamp) else values["added_at"].strftime(_TIMESTAMP),
+        "timestamp": timestamp if _is_timestamp(timestamp) else _NO_TIMESTAMP,
     }
 
 

@@ -4,7 +4,8 @@ A label belongs to a sample and an offset, not to a function, whose id changes w
 with its sample only.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC
 from itertools import groupby
 from operator import attrgetter
@@ -36,21 +37,20 @@ _FORMER: Final = f"SELECT {_COLUMNS}, 0 AS is_current FROM label_history"  # noq
 _LIST: Final = """
 SELECT listed.*, function_id
 FROM ({rows}) AS listed LEFT JOIN functions USING (sample_id, "offset")
-WHERE (:sample IS NULL OR listed.sample_id = :sample) AND (:offset IS NULL OR listed."offset" = :offset)
 ORDER BY listed.sample_id, listed."offset" < 0, listed."offset", is_current, updated_at"""
 _KEEP: Final = f"""
 INSERT INTO label_history ({_COLUMNS})
 SELECT {_COLUMNS} FROM labels WHERE sample_id = :sample AND "offset" = :offset"""  # noqa: S608
+_TAKE_BACK: Final = """
+DELETE FROM label_history
+WHERE sample_id = ? AND "offset" = ? AND name = ? AND comment = ? AND username = ? AND updated_at = ?"""
 _DELETE: Final = 'DELETE FROM labels WHERE sample_id = :sample AND "offset" = :offset RETURNING label_id, name, comment'
 _LABELLED: Final = 'SELECT "offset" FROM labels WHERE sample_id = :sample'
 _KNOWN: Final = """
 SELECT "offset", name, username FROM labels WHERE sample_id = :sample
 UNION
 SELECT "offset", name, username FROM label_history WHERE sample_id = :sample"""
-_MATCHING: Final = """
-SELECT sample_id, name, comment
-FROM labels
-WHERE {found}"""
+_TEXTS: Final = 'SELECT sample_id, "offset", name, comment FROM labels'
 _FOUND: Final = "label_id IN (SELECT rowid FROM label_search WHERE label_search MATCH :trigrams)"
 
 
@@ -77,8 +77,10 @@ def select(
 
     With `history`, each follows its former ones.
     """
-    rows = f"{_CURRENT} UNION ALL {_FORMER}" if history else _CURRENT
-    place = {"sample": sample_id, "offset": None if offset is None else codec.signed(offset)}
+    place = {"sample_id": sample_id, "offset": None if offset is None else codec.signed(offset)}
+    # A condition for each value: with `:sample IS NULL OR …`, SQLite reads the labels of all samples.
+    where = " AND ".join(f'"{column}" = :{column}' for column, value in place.items() if value is not None) or "TRUE"
+    rows = " UNION ALL ".join(f"{table} WHERE {where}" for table in ([_CURRENT, _FORMER] if history else [_CURRENT]))
     return [_make_label(row) for row in connection.execute(_LIST.format(rows=rows), place)]
 
 
@@ -123,18 +125,23 @@ def add_labels(connection: Connection, functions: Sequence[_Found]) -> list[_Fou
     return labelled
 
 
-def find_samples(connection: Connection, matches: Callable[[Text], bool], literals: Iterable[str]) -> set[int]:
-    """Return the samples with a label that matches; it is known to contain the literals, in any capitals."""
+def find_offsets(
+    connection: Connection, matches: Callable[[Text], bool], literals: Iterable[str], sample_id: int | None
+) -> Mapping[int, Sequence[int]]:
+    """Return the stored offsets of the labels that match, by sample: of one sample, or of all.
+
+    Each that matches is known to contain the literals, in any capitals.
+    """
     expression = trigrams.match_all(filter(str.isascii, literals))
-    sql = _MATCHING.format(found=_FOUND if expression else "TRUE")
-    rows = connection.execute(sql, {"trigrams": expression} if expression else {})
-    return {sample_id for sample_id, *text in rows if matches(Text(*text))}
-
-
-def find_offsets(connection: Connection, sample_id: int, matches: Callable[[Text], bool]) -> list[int]:
-    """Return the stored offsets of a sample's labels that match."""
-    rows = connection.execute('SELECT "offset", name, comment FROM labels WHERE sample_id = ?', (sample_id,))
-    return [offset for offset, *text in rows if matches(Text(*text))]
+    conditions = [_FOUND] if expression else []
+    conditions += [] if sample_id is None else ["sample_id = :sample"]
+    sql = f"{_TEXTS} WHERE {' AND '.join(conditions) or 'TRUE'}"
+    found: dict[int, array[int]] = {}
+    for each, offset, *text in connection.execute(sql, {"trigrams": expression, "sample": sample_id}):
+        if matches(Text(*text)):
+            # Eight bytes each: `*` matches all labels of the file.
+            found.setdefault(each, array("q")).append(offset)
+    return found
 
 
 def compile_globs(globs: Iterable[str]) -> Callable[[Text], bool]:
@@ -159,6 +166,9 @@ def put(
         trigrams.remove_label(connection, label_id, *former)
     table = "labels" if any(text) else "label_history"
     row = (sample_id, key["offset"], *text, username, updated_at or values.now())
+    if updated_at:
+        # What was said elsewhere, and is a former label here, is the label again: it was said once.
+        connection.execute(_TAKE_BACK, row)
     label_id = connection.execute(f"INSERT INTO {table} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", row).lastrowid  # noqa: S608
     if any(text):
         trigrams.add_label(connection, label_id or 0)

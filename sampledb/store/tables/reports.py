@@ -46,8 +46,11 @@ def add_report(
     username: str,
     exist_ok: bool = False,
     replace: bool = False,
+    changes: Mapping[str, object] | None = None,
 ) -> tuple[SampleId, bool]:
     """Store a report by the rules of `SampleDB.add_sample`; with `exist_ok`, at least the labels that it brings.
+
+    `changes` are columns of the sample, and its tags, that go before what the report says.
 
     Returns:
         The id of its sample, and whether the report was stored; it was not if the sample already had an analysis.
@@ -61,22 +64,22 @@ def add_report(
             raise ConflictError.of_sample(stored.sample_id, report.sha256, "an analysis")
         labels.receive(connection, stored.sample_id, report.labels)
         return stored.sample_id, False
-    stored = stored or samples.insert(connection, report.sha256, username)
-    if stored.is_analyzed:
+    if stored and stored.is_analyzed:
         references.delete(connection, stored.sample_id)
         signatures.delete(connection, stored.sample_id)
         functions.delete(connection, *stored.function_ids)
     first = functions.next_id(connection) if report.functions else None
-    samples.put_analysis(connection, stored, report, first, overrides)
+    changes = {**(changes or {}), **({} if stored else {"username": username})}
+    sample_id = samples.put_analysis(connection, stored, report, first, overrides, changes=changes)
     connection.execute(
         "INSERT OR REPLACE INTO reports (sample_id, checksum, report) VALUES (?, ?, ?)",
-        (stored.sample_id, codec.checksum(report.header), report.header),
+        (sample_id, codec.checksum(report.header), report.header),
     )
     if first is not None:
-        functions.insert(connection, stored.sample_id, first, report.functions, report.frames)
-        references.insert(connection, {stored.sample_id: report.references})
-    labels.receive(connection, stored.sample_id, report.labels)
-    return stored.sample_id, True
+        functions.insert(connection, sample_id, first, report.functions, report.frames)
+        references.insert(connection, {sample_id: report.references})
+    labels.receive(connection, sample_id, report.labels)
+    return sample_id, True
 
 
 def list_samples(connection: Connection) -> list[tuple[str, SampleId, str]]:
@@ -93,6 +96,11 @@ def get_header(connection: Connection, sample_id: int) -> bytes:
     Raises:
         NotFoundError: The sample has no report.
     """
+    return _read_header(connection, sample_id)[0]
+
+
+def _read_header(connection: Connection, sample_id: int) -> tuple[bytes, bytes]:
+    """Return what `get_header` does, and its blob."""
     row = connection.execute("SELECT checksum, report FROM reports WHERE sample_id = ?", (sample_id,)).fetchone()
     if row is None:
         raise NotFoundError(
@@ -101,7 +109,7 @@ def get_header(connection: Connection, sample_id: int) -> bytes:
         )
     checksum, blob = row
     try:
-        return codec.decode(codec.JSON, blob, checksum)
+        return codec.decode(codec.JSON, blob, checksum), blob
     except codec.DecodeError as error:
         raise CorruptFileError.of(str(error), f"reports, sample_id {sample_id}") from error
 
@@ -119,8 +127,7 @@ def read_report(
         CorruptFileError: A part of it is missing or damaged, or two parts disagree.
         InvalidInputError: A value breaks a rule.
     """
-    header = get_header(connection, stored.sample_id)
-    ((blob,),) = connection.execute("SELECT report FROM reports WHERE sample_id = ?", (stored.sample_id,))
+    header, blob = _read_header(connection, stored.sample_id)
     frames = _read_frames(connection, stored.function_ids[0], rows)
     found = references.read(connection, stored.sample_id, len(rows))
     return restore_report(header, blob, Functions(rows, frames, found), dict(overrides))

@@ -117,6 +117,17 @@ class Stored(NamedTuple):
         return first, first + count - 1
 
 
+# A sample of which nothing is known.
+_NOTHING: Final = Stored(SampleId(0), "", "", 0, 0, None, 0)
+_UNKNOWN: Final[Mapping[str, object]] = {
+    **dict.fromkeys(("name", "extension", "md5", "sha1", "formats", *_ANALYSIS), ""),
+    **dict.fromkeys(("is_library", "base_addr", "binary_size", "binweight", "num_functions", "has_media"), 0),
+    "bitness": None,
+    "statistics": "{}",
+    "media_info": "{}",
+}
+
+
 # Reading
 
 
@@ -239,37 +250,29 @@ def iter_by_sha256(connection: Connection) -> Iterator[Sample]:
 
 def insert(connection: Connection, sha256: str, username: str, sample_id: int | None = None) -> Stored:
     """Insert a sample without analysis and media metadata, under a new id unless one is given."""
-    columns = {
-        "sample_id": sample_id,
-        **dict.fromkeys(("name", "extension", "md5", "sha1", "formats", *_ANALYSIS), ""),
-        **dict.fromkeys(("is_library", "base_addr", "binary_size", "binweight", "num_functions", "has_media"), 0),
-        "bitness": None,
-        "statistics": "{}",
-        "media_info": "{}",
-        "sha256": sha256,
-        "username": username,
-        "added_at": values.now(),
-    }
-    new_id = SampleId(values.insert_row(connection, "samples", columns))
-    trigrams.add_sample(connection, new_id)
-    return Stored(new_id, "", "", 0, 0, None, 0)
+    columns = {"sample_id": sample_id, "sha256": sha256, "username": username}
+    return _NOTHING._replace(sample_id=_insert(connection, columns))
 
 
 def put_analysis(
     connection: Connection,
-    stored: Stored,
+    stored: Stored | None,
     report: Report,
     first_function_id: int | None,
     overrides: Mapping[str, object],
-) -> None:
-    """Set the columns of an analysis, in place of those of an earlier one.
+    *,
+    changes: Mapping[str, object],
+) -> SampleId:
+    """Set the columns of an analysis, in place of those of an earlier one; return the id of the sample.
 
     Columns that the report has no value for stay the same: hashes and size always; the name, unless an override
-    gives it; family, version, component and is_library if the sample had only media metadata.
+    gives it; family, version, component and is_library if the sample had only media metadata. Values of `changes`
+    win over all others. A sample that is not stored is inserted.
     """
+    before = stored or _NOTHING
     columns = {field: getattr(report, field) for field in _ANALYSIS}
     unknown = {"md5", "sha1", "binary_size"}
-    if not stored.is_analyzed:
+    if not before.is_analyzed:
         unknown |= {"family", "version", "component", "is_library"} - overrides.keys()
     columns = {field: value for field, value in columns.items() if value or field not in unknown}
     columns["statistics"] = values.to_json(report.statistics)
@@ -278,10 +281,13 @@ def put_analysis(
         columns["binary_size"] = codec.signed(report.binary_size)
     columns["num_functions"] = len(report.functions)
     columns["first_function_id"] = first_function_id
-    if "name" in overrides or not stored.name:
-        columns |= _name_columns(stored, report.name)
-    with _reindexing(connection, stored.sample_id):
-        _set(connection, stored.sample_id, columns)
+    if "name" in overrides or not before.name:
+        columns |= _name_columns(before, report.name)
+    columns |= changes
+    if stored is None:
+        return _insert(connection, {"sha256": report.sha256, **columns})
+    update(connection, stored.sample_id, columns)
+    return stored.sample_id
 
 
 def put_media(connection: Connection, stored: Stored, media: Media) -> None:
@@ -296,18 +302,34 @@ def put_media(connection: Connection, stored: Stored, media: Media) -> None:
     connection.execute(_FILL_FROM_FILE, (media.md5, media.sha1, media.size, stored.sample_id))
 
 
-def update(connection: Connection, sample_id: SampleId, changes: dict[str, Any]) -> None:
+def update(connection: Connection, sample_id: SampleId, changes: Mapping[str, Any]) -> None:
     """Set some columns, and the tags, of a stored sample."""
-    columns = dict(changes)
-    tags = columns.pop("tags", None)
-    if "media_info" in columns:
-        columns |= _media_columns(columns["media_info"])
+    columns, tags = _divide(changes)
     is_indexed = not {*changes, *columns}.isdisjoint(trigrams.SAMPLE_FIELDS)
     with _reindexing(connection, sample_id) if is_indexed else nullcontext():
         if columns:
             _set(connection, sample_id, columns)
         if tags is not None:
             _set_tags(connection, sample_id, tags)
+
+
+def _insert(connection: Connection, changes: Mapping[str, Any]) -> SampleId:
+    """Insert a sample with some columns, and the tags; the search index takes it once."""
+    columns, tags = _divide(changes)
+    sample_id = SampleId(values.insert_row(connection, "samples", {**_UNKNOWN, "added_at": values.now(), **columns}))
+    if tags:
+        _set_tags(connection, sample_id, tags)
+    trigrams.add_sample(connection, sample_id)
+    return sample_id
+
+
+def _divide(changes: Mapping[str, Any]) -> tuple[dict[str, Any], Iterable[str] | None]:
+    """Return the columns of changes, with those that follow from them, and the tags; `None` if they stay."""
+    columns = dict(changes)
+    tags = columns.pop("tags", None)
+    if "media_info" in columns:
+        columns |= _media_columns(columns["media_info"])
+    return columns, tags
 
 
 def update_family(connection: Connection, family: str, columns: Mapping[str, object]) -> int:
@@ -337,9 +359,7 @@ def _merge_tags(
     connection: Connection, sample_id: SampleId, add: Iterable[str], remove: Iterable[str] = ()
 ) -> list[str]:
     kept = connection.execute("SELECT tag FROM sample_tags WHERE sample_id = ? ORDER BY position", (sample_id,))
-    together: dict[str, str] = {}
-    for tag in (*(tag for (tag,) in kept), *add):
-        together.setdefault(limits.fold(tag), tag)
+    together = limits.unite_tags([*(tag for (tag,) in kept), *add])
     for tag in remove:
         together.pop(limits.fold(tag), None)
     if len(together) > limits.MAX_TAGS:

@@ -133,6 +133,7 @@ class Candidates:
             (kind, references.find_names(connection, kind, matches, literals))
             for kind, matches, literals in conditions.names
         ]
+        self._labelled = self._find_labelled(connection)
         self._like = _make_pattern(conditions.name_literals)
         self._where = [samples.FILTERS[name] for name in conditions.filters]
         among = self._find_samples(connection)
@@ -183,8 +184,8 @@ class Candidates:
                 *(references.find_positions(connection, kind, sample.sample_id, names) for kind, names in self.names)
             )
             ids = _encode([sample.first + place for place in positions if place <= sample.last - sample.first]).decode()
-        pic_hash, label = self._conditions.pic_hash, self._conditions.label
-        offsets = None if label is None else labels.find_offsets(connection, sample.sample_id, label)
+        pic_hash = self._conditions.pic_hash
+        offsets = None if self._labelled is None else self._labelled.get(sample.sample_id, ())
         return {
             "begin": sample.begin,
             "last": sample.last,
@@ -192,7 +193,7 @@ class Candidates:
             "pic_hash": None if pic_hash is None else codec.signed(pic_hash),
             "ids": ids,
             "like": self._like,
-            "offsets": None if offsets is None else _encode(offsets).decode(),
+            "offsets": None if offsets is None else _encode(list(offsets)).decode(),
             "limit": limit,
         }
 
@@ -222,14 +223,22 @@ class Candidates:
         if conditions.pic_hash is not None:
             rows = connection.execute(_WITH_HASH, (codec.signed(conditions.pic_hash),))
             found.append({sample_id for (sample_id,) in rows})
-        if conditions.label is not None:
-            found.append(labels.find_samples(connection, conditions.label, conditions.label_literals))
+        if self._labelled is not None:
+            found.append(set(self._labelled))
         if conditions.name is not None:
             named = self._find_named(connection, conditions.name)
             found += [] if named is None else [named]
         if conditions.among is not None:
             found.append(set(conditions.among))
         return set.intersection(*found) if found else None
+
+    def _find_labelled(self, connection: Connection) -> Mapping[int, Sequence[int]] | None:
+        """Return the stored offsets of the labels that match, by sample; `None` if there is no condition on labels."""
+        conditions = self._conditions
+        if conditions.label is None:
+            return None
+        sample_id = conditions.filters.get("sample_id")
+        return labels.find_offsets(connection, conditions.label, conditions.label_literals, sample_id)
 
     def _find_named(self, connection: Connection, matches: Callable[[str], bool]) -> set[int] | None:
         """Return the samples that have a function whose name may match; `None` if the index does not help."""
