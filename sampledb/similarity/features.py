@@ -92,8 +92,10 @@ class Vocabulary:
         new = self.forms.known[self._count :]
         if new:
             columns = np.array([read_form(self._architecture, *texts) for texts in new], np.uint64)
-            parts = zip(self._table, _tabulate(columns), strict=True)
-            self._table = Table._make(_put(column, self._count, part) for column, part in parts)
+            found = _tabulate(columns)
+            self._table = Table._make(
+                _put(getattr(self._table, name), self._count, getattr(found, name)) for name in Table._fields
+            )
             self._columns = _put(self._columns, self._count, columns)
             self._count += len(new)
             self._characters += sum(map(len, chain.from_iterable(new)))

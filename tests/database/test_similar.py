@@ -17,6 +17,7 @@ import sampledb
 from sampledb import CorruptFileError, InvalidInputError, MissingExtraError, NotFoundError, SampleDB
 from sampledb.database import tables
 from sampledb.database.engine import signer
+from sampledb.model import least_score
 from sampledb.similarity import ALGORITHM
 from sampledb.store.tables.signatures import Signed
 from tests.raw import raw
@@ -235,6 +236,21 @@ def test_names_are_suggested_and_accepted_by_one_call(db: SampleDB) -> None:
     assert db.list_labels(1) == []
     db.label_function(best.sample_id, best.offset, name=best.name)
     assert db.suggest_labels(1) == []
+
+
+def test_small_functions_need_more_to_be_likely_and_to_give_a_name(db: SampleDB) -> None:
+    other = CHANGED.replace("0x67452301", "0x11223344").replace("0x18", "0x28")
+    db.add_sample(variant())
+    db.add_sample(variant(other, pic_hash=8, at=1, function_name="sub"))
+    (found,) = db.similar_functions(1, 1)
+    pair = db.compare(1, 2).pairs[-1]
+    assert 60 <= found.score == pair.score < 70
+    assert (found.is_likely, pair.is_likely, found.num_instructions) == (False, False, 17)
+    assert db.suggest_labels(1) == []
+    assert [each.score for each in db.suggest_labels(1, threshold=50)] == [found.score]
+    db.add_sample(variant(at=2))
+    assert [each.is_likely for each in db.similar_functions(1, 1)] == [True, False]
+    assert [least_score(60, size) for size in (11, 40, 41)] == [70, 70, 60]
 
 
 def test_a_score_is_explained_in_words(db: SampleDB) -> None:
