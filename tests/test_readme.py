@@ -147,6 +147,17 @@ def test_the_figures_are_those_of_the_run_that_was_kept(path: Path) -> None:
     assert PICTURE.exists()
 
 
+def test_the_table_of_similar_code_is_that_of_the_evaluation() -> None:
+    figures = (ROOT / "benchmarks" / "similarity" / "README.md").read_text("utf-8")
+    lines = README.split("#what-a-score-means):\n\n")[1].splitlines()[:5]
+    titles, _, *rows = (re.split(r" *\| *", line)[1:-1] for line in lines)
+    for number, task in enumerate(titles[1:], 1):
+        measured = re.search(rf"^{task} +(\d+ / .*)$", figures, flags=re.MULTILINE)
+        assert measured
+        pic_hash, mcrit, _, ours = (ranks.split(" / ")[1] for ranks in re.split(r"  +", measured[1]))
+        assert [row[number] for row in rows] == [pic_hash, mcrit, ours]
+
+
 # The pages
 
 

@@ -53,6 +53,12 @@ def hash_functions(wanted: Mapping[str, Iterable[int] | None]) -> dict[str, Hash
     }
 
 
+def measure_match(reports: Iterable[Path]) -> float:
+    """Return the seconds in which MCRIT matches the largest of some samples with the others."""
+    command = [_python(), "-m", "benchmarks.similarity.mcrit_matching", *map(str, reports)]
+    return float(subprocess.check_output(command, text=True, cwd=Path(__file__).parents[2]))
+
+
 def measure_rate() -> float:
     """Return how many functions MCRIT hashed in a second of one core, of all that were hashed."""
     answers = [json.loads(path.read_text("utf-8")) for path in _HASHES.glob("*.json")]

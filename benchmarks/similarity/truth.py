@@ -94,7 +94,8 @@ def _extract(binary: str) -> Functions:
     report = read_report(binary)
     contents = [codec.decode(codec.FRAME, blob, codec.checksum(blob)) for _, blob in report.frames]
     image = range(report.base_addr, report.base_addr + report.binary_size)
-    found = extract_features(read_code(contents), Vocabulary(report.architecture), image)
+    vocabulary = Vocabulary(report.architecture)
+    found = extract_features(read_code(contents, vocabulary.forms), vocabulary, image)
     keys, counts = np.unique(found.owners * DIMENSIONS + found.features, return_counts=True)
     functions = [report.functions[position] for position in found.positions.tolist()]
     return Functions(

@@ -122,7 +122,8 @@ class Similar(Handle):
 
         Args:
             sample_id: The sample.
-            threshold: The least score of two functions, 1 to 100.
+            threshold: The least score of two functions, 1 to 100; 10 more where they have at most 40 instructions, and
+                are alike by chance more often.
 
         Raises:
             NotFoundError: There is no such sample.

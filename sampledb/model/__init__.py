@@ -11,12 +11,21 @@ from sampledb.model.labels import Label, Suggestion
 from sampledb.model.record import Counts, FunctionId, Record, RecordDict, RecordList, RowList, SampleId, render_records
 from sampledb.model.samples import Family, Known, Sample, find_hash_era
 from sampledb.model.search import FunctionHit, Hit, HitField
-from sampledb.model.similar import Comparison, Explanation, FunctionMatch, FunctionPair, Reason, SampleMatch
+from sampledb.model.similar import (
+    Comparison,
+    Explanation,
+    FunctionMatch,
+    FunctionPair,
+    Reason,
+    SampleMatch,
+    least_score,
+)
 from sampledb.model.transfer import Difference, Outcome, Progress
 
 __all__ = [
     "Comparison", "Counts", "Difference", "Explanation", "Family", "Function", "FunctionHit", "FunctionId",
     "FunctionMatch", "FunctionPair", "Hit", "HitField", "Instruction", "Job", "JobProgress", "JobState",
     "Known", "Label", "Outcome", "Problem", "Progress", "Reason", "Record", "RecordDict", "RecordList",
-    "RowList", "Sample", "SampleId", "SampleMatch", "Stats", "Suggestion", "find_hash_era", "render_records",
+    "RowList", "Sample", "SampleId", "SampleMatch", "Stats", "Suggestion", "find_hash_era", "least_score",
+    "render_records",
 ]  # fmt: skip

@@ -60,18 +60,19 @@ def read_evidence(content: bytes, position: int, architecture: str, image: range
     """
     if architecture not in (X86, ARM64):
         return None
-    code, vocabulary = read_code([content]), Vocabulary(architecture)
+    vocabulary = Vocabulary(architecture)
+    code = read_code([content], vocabulary.forms)
     found = extract_features(code, vocabulary, image)
     (rows,) = np.nonzero(found.positions == position)
     if not len(rows):
         return None
     number = code.positions.index(position)
     begin, end = sum(code.blocks[:number]), sum(code.blocks[: number + 1])
-    texts = code.texts[sum(code.sizes[:begin]) : sum(code.sizes[:end])]
-    table, _ = vocabulary.look_up(texts)
+    own = code.forms[sum(code.sizes[:begin]) : sum(code.sizes[:end])]
+    table = vocabulary.look_up(own)
     mnemonics: dict[int, set[str]] = defaultdict(set)
-    for text, feature in zip(texts, table.unigram.tolist(), strict=True):
-        mnemonics[feature].add(text.partition("\n")[0])
+    for row, feature in zip(own.tolist(), table.unigram.tolist(), strict=True):
+        mnemonics[feature].add(vocabulary.forms.known[row][0])
     weights = weigh_features(found)[rows[0]].astype(np.float64)
     acts = {name: int((table.category == category).sum()) for name, category in _ACTS.items()}
     return Evidence(weights, list_facts([content], architecture, image)[position], mnemonics, acts)

@@ -8,8 +8,7 @@ import numpy as np
 
 from sampledb.similarity import categories
 from sampledb.similarity.code import read_code
-from sampledb.similarity.features import is_constant
-from sampledb.similarity.instructions import read_instruction
+from sampledb.similarity.features import Vocabulary, is_constant
 
 
 class Facts(NamedTuple):
@@ -38,19 +37,22 @@ def list_facts(contents: Sequence[bytes], architecture: str, image: range) -> di
     Raises:
         FrameError: A content is no frame.
     """
-    code = read_code(contents)
+    vocabulary = Vocabulary(architecture)
+    code = read_code(contents, vocabulary.forms)
+    table = vocabulary.look_up(code.forms)
+    values = vocabulary.read_values(code, table, np.arange(len(code.forms)))
     blocks = list(accumulate(code.blocks, initial=0))
     bounds = [list(accumulate(code.sizes, initial=0))[block] for block in blocks]
     back = np.flatnonzero(code.targets <= code.sources)
     loops = np.bincount(np.searchsorted(blocks, code.sources[back], side="right") - 1, minlength=len(code.blocks))
     facts = {}
     for number, position in enumerate(code.positions):
-        texts = code.texts[bounds[number] : bounds[number + 1]]
-        read = [read_instruction(architecture, text) for text in texts]
-        does = [each.category for each in read if each.category != categories.NOTHING]
+        own = slice(bounds[number], bounds[number + 1])
+        constants = zip(values.constants[0][own].tolist(), values.number[own].tolist(), strict=True)
+        does = [each for each in table.category[own].tolist() if each != categories.NOTHING]
         facts[position] = Facts(
-            frozenset(each.constants[0] for each in read if each.constants[0] and is_constant(each.number, image)),
-            frozenset(each.field for each in read if each.field),
+            frozenset(constant for constant, origin in constants if constant and is_constant(origin, image)),
+            frozenset(each for each in values.field[own].tolist() if each),
             len(does),
             code.blocks[number],
             int(loops[number]),

@@ -6,15 +6,15 @@ in it.
 
 import math
 from collections.abc import Iterator
-from operator import itemgetter
-from typing import Final, NamedTuple
+from itertools import chain
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sampledb.similarity import categories
-from sampledb.similarity.code import Code, Numbers
-from sampledb.similarity.instructions import Instruction, read_instruction
+from sampledb.similarity.code import Code, Forms, Numbers
+from sampledb.similarity.instructions import Form, Values, fill_gaps, read_form
 
 Hashes = NDArray[np.uint32]
 
@@ -38,7 +38,7 @@ LEAST_INSTRUCTIONS: Final = 11
 
 # In an image that is not loaded so high, a number is not likely to be an address.
 _LOWEST_BASE: Final = 0x10000
-# Of some 300,000 texts, which take 60 MB; they may be made to be long, or all different.
+# Of some 300,000 forms, which take 80 MB; real code has fewer, but they may be made to be long, or all different.
 _MOST_CHARACTERS: Final = 1 << 23
 # Steps of two to the octave: the n-th bucket begins where 2 * log2(1 + count) is n - 0.5.
 _BUCKETS: Final = np.array([math.ceil(2 ** ((step - 0.5) / 2) - 1) for step in range(1, 64)])
@@ -64,69 +64,78 @@ class Features(NamedTuple):
 
 
 class Vocabulary:
-    """Instructions of an architecture by their texts, so that each text is looked at once.
+    """Instructions of an architecture by their forms, so that each form is looked at once.
 
     Not for several threads at a time.
+
+    Attributes:
+        forms: Those that are known, and those that were just numbered.
     """
 
     def __init__(self, architecture: str) -> None:
         self._architecture = architecture
-        self._rows: dict[str, int] = {}
-        self._characters = 0
-        self._table = np.zeros((len(Table._fields), 0), np.uint32)
-        self._numbers = np.zeros(0, np.uint64)
+        self.clear()
 
-    def look_up(self, texts: list[str]) -> "tuple[Table, NDArray[np.uint64]]":
-        """Return the columns of these instructions, and their numbers."""
-        try:
-            rows = self._find(texts)
-        except KeyError:
-            self._learn(texts)
-            rows = self._find(texts)
-        return Table._make(self._table[:, rows]), self._numbers[rows]
+    def clear(self) -> None:
+        """Forget everything."""
+        self.forms = Forms()
+        self._count = self._characters = 0
+        self._columns = np.zeros((0, len(Form._fields)), np.uint64)
+        self._table = _tabulate(self._columns)
 
-    def _find(self, texts: list[str]) -> Numbers:
-        # Faster than a look at one after the other. The empty texts are there because of one it would make no tuple.
-        return np.array(itemgetter("", "", *texts)(self._rows), np.int64)[2:]
+    def is_full(self) -> bool:
+        """Tell whether so much is known that it should be forgotten before more is read."""
+        return self._characters > _MOST_CHARACTERS
 
-    def _learn(self, texts: list[str]) -> None:
-        """Add the instructions of texts that are new."""
-        missing = list({"", *texts} - self._rows.keys())
-        self._characters += sum(map(len, missing))
-        if self._characters > _MOST_CHARACTERS:
-            self._rows.clear()
-            missing = list({"", *texts})
-            self._characters = sum(map(len, missing))
-        begin, end = len(self._rows), len(self._rows) + len(missing)
-        if end > len(self._numbers):
-            self._table = np.resize(self._table.T, (2 * end, len(self._table))).T
-            self._numbers = np.resize(self._numbers, 2 * end)
-        found = [read_instruction(self._architecture, text) for text in missing]
-        self._table[:, begin:end] = _tabulate(found)
-        self._numbers[begin:end] = [instruction.number for instruction in found]
-        self._rows.update(zip(missing, range(begin, end), strict=True))
+    def look_up(self, forms: Numbers) -> "Table":
+        """Return the columns of instructions, given the numbers of their forms."""
+        new = self.forms.known[self._count :]
+        if new:
+            columns = np.array([read_form(self._architecture, *texts) for texts in new], np.uint64)
+            found = _tabulate(columns)
+            self._table = Table._make(
+                _put(getattr(self._table, name), self._count, getattr(found, name)) for name in Table._fields
+            )
+            self._columns = _put(self._columns, self._count, columns)
+            self._count += len(new)
+            self._characters += sum(map(len, chain.from_iterable(new)))
+        return self._table.take(forms)
+
+    def read_values(self, code: Code, table: "Table", chosen: Numbers) -> Values:
+        """Return the numbers in some of the instructions of a code, whose columns are in the table."""
+        before = np.cumsum(table.gaps) - table.gaps
+        return fill_gaps(self._columns[code.forms[chosen]], before[chosen], code.numbers)
 
 
 class Table(NamedTuple):
-    """Columns of instructions; a feature is 0 where there is none."""
+    """Columns of instructions."""
 
     token: Hashes
     mixed: Hashes  # the token, once more hashed
-    category: Hashes
     unigram: Hashes
-    constant: Hashes
-    constant2: Hashes
-    constant3: Hashes
-    field: Hashes
+    category: NDArray[np.uint32]
+    gaps: Numbers  # how many numbers were cut out
+    has_values: NDArray[np.bool_]
+
+    def take(self, rows: Numbers) -> "Table":
+        """Return some rows."""
+        return Table._make(column[rows] for column in self)
 
 
-def _tabulate(instructions: list[Instruction]) -> Table:
-    token, category, first, second, third, field = np.array(
-        [(each.token, each.category, *each.constants, each.field) for each in instructions], np.uint32
-    ).T
-    constants = [np.where(values, choose("constant", values), 0) for values in (first, second, third)]
-    fields = np.where(field, choose("field", field), 0)
-    return Table._make((token, mix(token), category, choose("unigram", token), *constants, fields))
+def _put(column: NDArray[Any], begin: int, values: NDArray[Any]) -> NDArray[Any]:
+    """Return a column with values from a row on; if it has to grow, it is twice as long as it needs to be."""
+    end = begin + len(values)
+    if end > len(column):
+        column = np.resize(column, (2 * end, *column.shape[1:]))
+    column[begin:end] = values
+    return column
+
+
+def _tabulate(forms: NDArray[np.uint64]) -> Table:
+    token, category, gaps, _, *numbers = forms.T
+    token, has_values = token.astype(np.uint32), np.any(numbers, axis=0)
+    unigram = choose("unigram", token)
+    return Table(token, mix(token), unigram, category.astype(np.uint32), gaps.astype(np.int64), has_values)
 
 
 def mix(values: Hashes) -> Hashes:
@@ -142,16 +151,18 @@ def choose(family: str, values: Hashes) -> Hashes:
 
 
 class _Large(NamedTuple):
-    """The functions that are large enough, numbered anew, and their instructions without what does nothing.
+    """The functions that are large enough, numbered from 0, and their instructions that do something.
 
     Attributes:
         is_large: Of each function of the code, whether it is one.
-        numbers: The new number of each function of the code, where it is one.
+        numbers: Of each function of the code, its new number.
         owners: The function of each block of the code.
         instructions: How many instructions each function of the code has.
         table: The columns of the instructions that are kept.
         owner: The new number of the function of each of these.
         block: The block of each of these.
+        values: The numbers of some of these, all that have any.
+        value_owner: The new number of the function of each of those.
     """
 
     is_large: NDArray[np.bool_]
@@ -161,6 +172,8 @@ class _Large(NamedTuple):
     table: Table
     owner: Numbers
     block: Numbers
+    values: Values
+    value_owner: Numbers
 
 
 Found = tuple[Numbers, Hashes]
@@ -171,29 +184,31 @@ def extract_features(code: Code, vocabulary: Vocabulary, image: range) -> Featur
 
     `image` has the addresses of the loaded program; numbers in it are no constants.
     """
-    large = _choose_large(code, *vocabulary.look_up(code.texts), image)
+    large = _choose_large(code, vocabulary, image)
     found = [*_read_sequences(large), *_read_values(large), *_read_graph(code, large), *_read_shape(code, large)]
     owners, features = map(np.concatenate, zip(*found, strict=True))
     return Features(np.array(code.positions, np.int64)[large.is_large], owners, features.astype(np.int64))
 
 
-def _choose_large(code: Code, table: Table, numbers: NDArray[np.uint64], image: range) -> _Large:
+def _choose_large(code: Code, vocabulary: Vocabulary, image: range) -> _Large:
     functions = len(code.blocks)
+    table = vocabulary.look_up(code.forms)
     owners = np.repeat(np.arange(functions), code.blocks)
     block = np.repeat(np.arange(len(code.sizes)), code.sizes)
     owner = owners[block]
     does_something = table.category != categories.NOTHING
     instructions = np.bincount(owner[does_something], minlength=functions)
     is_large = instructions >= LEAST_INSTRUCTIONS
-    kept = np.flatnonzero(is_large[owner] & does_something)
-    table = Table._make(column[kept] for column in table)
+    numbers = np.cumsum(is_large) - 1
+    is_kept = is_large[owner] & does_something
+    kept, valued = np.flatnonzero(is_kept), np.flatnonzero(is_kept & table.has_values)
+    values = vocabulary.read_values(code, table, valued)
     if image.start >= _LOWEST_BASE:
-        number = numbers[kept]
-        keeps = (number < image.start) | (number >= image.stop)
-        constants = {name: getattr(table, name) * keeps for name in Table._fields if name.startswith("constant")}
-        table = table._replace(**constants)
-    renumbered = np.cumsum(is_large) - 1
-    return _Large(is_large, renumbered, owners, instructions, table, renumbered[owner[kept]], block[kept])
+        is_address = (values.number >= image.start) & (values.number < image.stop)
+        first, low, high = (np.where(is_address, np.uint32(0), column) for column in values.constants)
+        values = values._replace(constants=(first, low, high))
+    rows = is_large, numbers, owners, instructions
+    return _Large(*rows, table.take(kept), numbers[owner[kept]], block[kept], values, numbers[owner[valued]])
 
 
 def is_constant(number: int, image: range) -> bool:
@@ -224,9 +239,10 @@ def _read_sequences(large: _Large) -> Iterator[Found]:
 
 def _read_values(large: _Large) -> Iterator[Found]:
     """Yield constants and offsets in structures."""
-    for features in large.table[Table._fields.index("constant") :]:
-        some = np.flatnonzero(features)
-        yield large.owner[some], features[some]
+    *constants, field = *large.values.constants, large.values.field
+    for family, values in (*(("constant", column) for column in constants), ("field", field)):
+        some = np.flatnonzero(values)
+        yield large.value_owner[some], choose(family, values[some])
 
 
 def _read_graph(code: Code, large: _Large) -> Iterator[Found]:
@@ -248,10 +264,10 @@ def _read_shape(code: Code, large: _Large) -> Iterator[Found]:
     owner = large.owners[code.sources]
     edges = np.bincount(owner, minlength=len(code.blocks))
     loops = np.bincount(owner[code.targets <= code.sources], minlength=len(code.blocks))
-    category, constant = large.table.category, large.table.constant
+    category, constant = large.table.category, large.values.constants[0]
     measures = [
         *(column[large.is_large] for column in (np.array(code.blocks), edges, loops, large.instructions)),
-        np.bincount(large.owner[constant != 0], minlength=functions),
+        np.bincount(large.value_owner[constant != 0], minlength=functions),
         *(np.bincount(large.owner[category == each], minlength=functions) for each in _COUNTED),
     ]
     steps = np.searchsorted(_BUCKETS, np.stack(measures), side="right").astype(np.uint32)

@@ -15,7 +15,7 @@ from sampledb.similarity.vectors import (
     Vectors,
     find_nearest,
     pack_vectors,
-    score_rows,
+    score_pairs,
     unpack_vectors,
 )
 
@@ -193,7 +193,7 @@ def _score(choice: Choice, rows: Numbers, columns: Numbers, vectors: Vectors, de
     unique, places = np.unique(columns, return_inverse=True)
     known, is_there = details.take(unique)
     theirs = unpack_vectors(np.ascontiguousarray(choice.columns[:, unique].T).tobytes(), known.tobytes())
-    scores = score_rows(vectors[rows], theirs[places]) * is_there[places]
+    scores = score_pairs(vectors, theirs, rows, places) * is_there[places]
     samples = choice.samples[choice.find_owners(columns)]
     return Found(rows, samples, choice.positions[columns].astype(np.int64), scores)
 

@@ -31,7 +31,7 @@ class Signatures(NamedTuple):
 
 
 class Signer:
-    """Makes signatures, and remembers the texts of instructions while it is there, in at most 60 MB.
+    """Makes signatures, and remembers the forms of instructions while it is there, in at most 80 MB.
 
     Not for several threads at a time.
     """
@@ -57,7 +57,9 @@ class Signer:
         first = 0
         with pause_garbage_collection():
             for batch in _batches(contents):
-                code = read_code(batch, first)
+                if vocabulary.is_full():
+                    vocabulary.clear()
+                code = read_code(batch, vocabulary.forms, first)
                 found = extract_features(code, vocabulary, image)
                 positions += found.positions.tolist()
                 parts.append(pack_vectors(self._model.project(found)))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.int8]  # a row of coordinates for each function
 Words = NDArray[np.uint64]
+Numbers = NDArray[np.int64]
 
 COORDINATES: Final = 256
 _PLANES: Final = 4
@@ -20,6 +21,8 @@ DETAIL_BYTES: Final = (_PLANES - 1) * SIGN_BYTES
 _STEPS: Final = 1 << _PLANES
 # A product of float32 is as near to the cosine as this.
 _ERROR: Final = 1e-4
+# Of all pairs of some rows with others, one in so many is worth a product of all.
+_CROWDED: Final = 8
 # Scores that are made at a time: 64 MB.
 _SCORES: Final = 1 << 24
 
@@ -51,33 +54,49 @@ def unpack_vectors(signs: bytes, details: bytes) -> Vectors:
     return steps.view(np.int8)
 
 
-def score_rows(left: Vectors, right: Vectors) -> NDArray[np.int64]:
+def score_rows(left: Vectors, right: Vectors) -> Numbers:
     """Return the score of each row with the same row of the other vectors."""
     # Sums of whole numbers below 2**24, which float32 adds without error in any order.
     a, b = left.astype(np.float32), right.astype(np.float32)
-    product, *squares = (np.einsum("ij,ij->i", *each).astype(np.float64) for each in ((a, b), (a, a), (b, b)))
-    scores: NDArray[np.int64] = np.maximum(100 * (product / np.sqrt(squares[0] * squares[1])), 0).astype(np.int64)
+    return _make_scores(np.einsum("ij,ij->i", a, b), _square(a) * _square(b))
+
+
+def score_pairs(left: Vectors, right: Vectors, rows: Numbers, columns: Numbers) -> Numbers:
+    """Return the scores of pairs, given by their rows in both."""
+    used, places = np.unique(rows, return_inverse=True)
+    # Malware may be alike to everything: then one product takes a tenth of the time that all its rows would take.
+    if len(used) * len(right) > _CROWDED * len(rows):
+        return score_rows(left[rows], right[columns])
+    a, b = left[used].astype(np.float32), right.astype(np.float32)
+    return _make_scores((a @ b.T)[places, columns], _square(a)[places] * _square(b)[columns])
+
+
+def _square(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    squares: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows).astype(np.float64)
+    return squares
+
+
+def _make_scores(products: NDArray[np.float32], squares: NDArray[np.float64]) -> Numbers:
+    scores: Numbers = np.maximum(100 * (products.astype(np.float64) / np.sqrt(squares)), 0).astype(np.int64)
     return scores
 
 
 def find_pairs(left: Vectors, right: Vectors, threshold: int) -> Pairs:
     """Return all pairs of rows with at least this score, 1 to 100, in the order of the rows."""
-    found = [(np.zeros(0, np.int64),) * 2]
-    a, b = _normalize(left), _normalize(right)
+    none = np.zeros(0, np.int64)
+    found = [(none, none, none)]
+    a, b = left.astype(np.float32), right.astype(np.float32)
+    squares = _square(a), _square(b)
+    lengths = np.sqrt(squares[1]).astype(np.float32) * np.float32(threshold / 100 - _ERROR)
     step = max(_SCORES // max(len(b), 1), 1)
     for begin in range(0, len(a), step):
-        rows, columns = np.nonzero(a[begin : begin + step] @ b.T >= threshold / 100 - _ERROR)
-        found.append((rows + begin, columns))
-    rows, columns = map(np.concatenate, zip(*found, strict=True))
-    scores = score_rows(left[rows], right[columns])
-    kept = scores >= threshold
-    return Pairs(rows[kept], columns[kept], scores[kept])
-
-
-def _normalize(vectors: Vectors) -> NDArray[np.float32]:
-    rows = vectors.astype(np.float32)
-    rows /= np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
-    return rows
+        part = slice(begin, begin + step)
+        products = a[part] @ b.T
+        rows, columns = np.nonzero(products >= np.sqrt(squares[0][part]).astype(np.float32)[:, None] * lengths)
+        scores = _make_scores(products[rows, columns], squares[0][rows + begin] * squares[1][columns])
+        kept = scores >= threshold
+        found.append((rows[kept] + begin, columns[kept], scores[kept]))
+    return Pairs(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def arrange_signs(signs: bytes) -> Words:

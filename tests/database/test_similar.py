@@ -10,11 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 import sampledb
 from sampledb import CorruptFileError, InvalidInputError, MissingExtraError, NotFoundError, SampleDB
+from sampledb.database import tables
 from sampledb.database.engine import signer
+from sampledb.model import least_score
 from sampledb.similarity import ALGORITHM
 from sampledb.store.tables.signatures import Signed
 from tests.raw import raw
@@ -197,6 +200,30 @@ def test_signatures_go_with_their_functions_and_other_handles_see_it(db: SampleD
     assert db.check(deep=True) == []
 
 
+def test_other_engines_take_signatures_as_a_table_and_find_the_same(copied: Path, tmp_path: Path) -> None:
+    with sampledb.open(copied) as db:
+        made = db.update_signatures()
+        db.table("signatures").write_parquet(tmp_path / "signatures.parquet")
+        everything = duckdb.read_parquet(str(tmp_path / "signatures.parquet"))  # noqa: F841 - found by its name
+        own = db.table("signatures", sample_id=1, columns=["function_id", "coordinates"])  # noqa: F841
+        (one, *_), *_ = duckdb.sql("SELECT max(function_id) FROM own").fetchall()
+        found = duckdb.execute(
+            "SELECT other.function_id, 100 * array_cosine_similarity(own.coordinates::FLOAT[256], "
+            "other.coordinates::FLOAT[256]) FROM own, everything AS other WHERE own.function_id = ?",
+            [one],
+        ).fetchall()
+        scores = dict(found)
+        assert len(scores) == made
+        expected = db.similar_functions(1, one, threshold=30, limit=0)
+        assert len(expected) > 1
+        assert all(each.exact or each.score <= scores[each.function_id] + 0.01 < each.score + 1.02 for each in expected)
+        differ = "SELECT bit_count(xor(a.signs::BIT, b.signs::BIT)) FROM everything AS a JOIN everything AS b "
+        assert set(duckdb.sql(f"{differ} USING (function_id, architecture, algorithm)").fetchall()) == {(0,)}
+        db.table("signatures", sample_id=1).write_csv(tmp_path / "signatures.csv")
+        row = (tmp_path / "signatures.csv").read_text().splitlines()[1].split(",")
+        assert (row[0], len(row[4]), len(row[5])) == ("1", 64, 512)
+
+
 def test_names_are_suggested_and_accepted_by_one_call(db: SampleDB) -> None:
     db.add_sample(variant())
     db.add_sample(variant(CHANGED, pic_hash=8, at=1, function_name="sub"))
@@ -209,6 +236,21 @@ def test_names_are_suggested_and_accepted_by_one_call(db: SampleDB) -> None:
     assert db.list_labels(1) == []
     db.label_function(best.sample_id, best.offset, name=best.name)
     assert db.suggest_labels(1) == []
+
+
+def test_small_functions_need_more_to_be_likely_and_to_give_a_name(db: SampleDB) -> None:
+    other = CHANGED.replace("0x67452301", "0x11223344").replace("0x18", "0x28")
+    db.add_sample(variant())
+    db.add_sample(variant(other, pic_hash=8, at=1, function_name="sub"))
+    (found,) = db.similar_functions(1, 1)
+    pair = db.compare(1, 2).pairs[-1]
+    assert 60 <= found.score == pair.score < 70
+    assert (found.is_likely, pair.is_likely, found.num_instructions) == (False, False, 17)
+    assert db.suggest_labels(1) == []
+    assert [each.score for each in db.suggest_labels(1, threshold=50)] == [found.score]
+    db.add_sample(variant(at=2))
+    assert [each.is_likely for each in db.similar_functions(1, 1)] == [True, False]
+    assert [least_score(60, size) for size in (11, 40, 41)] == [70, 70, 60]
 
 
 def test_a_score_is_explained_in_words(db: SampleDB) -> None:
@@ -294,6 +336,10 @@ def test_without_numpy_the_error_names_the_extra_and_twins_are_found(
     with pytest.raises(MissingExtraError, match=r"sampledb\[similarity\]"):
         filled.update_signatures()
     assert filled.twins(1, 1) == []
+    monkeypatch.setattr(tables, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"sampledb\[similarity\]"):
+        filled.table("signatures")
+    assert filled.table("signatures", columns=["signs"]).columns == ("signs",)
 
 
 def test_a_report_made_to_be_like_everything_costs_no_more_than_its_size(db: SampleDB) -> None:

@@ -28,6 +28,7 @@ from sampledb.similarity import (
     unpack_vectors,
 )
 from sampledb.similarity.features import DIMENSIONS, LEAST_INSTRUCTIONS
+from sampledb.similarity.instructions import cut_numbers, fill_gaps, read_form
 from sampledb.similarity.model import LOGARITHMS, load_model
 from tests import strategies
 from tests.strategies import function, instruction, report
@@ -156,6 +157,26 @@ def test_a_model_is_named_by_its_number_and_hash() -> None:
     assert model.algorithm == ALGORITHM
 
 
+def test_numbers_are_those_in_the_text_however_they_are_spelled() -> None:
+    texts = {
+        ("intel", "mov", "eax, -0x10"): ((0xFFFFFFF0, 0, 0), 0),
+        ("intel", "mov", "dword ptr [rax + rbx*8 + 0x2c], 0x12345678"): ((0x12345678, 0x80005678, 0x80001234), 0x2C),
+        ("intel", "lea", "rax, [rbx - 0x20]"): ((0xFFFFFFE0, 0, 0), 0x20),
+        ("intel", "lea", "rax, [rbx - 8]"): ((0xFFFFFFF8, 0, 0), 8),
+        ("intel", "mov", "rax, qword ptr [rbx + 0x8000]"): ((0, 0, 0), 0),
+        ("intel", "sub", "rsp, 0x28"): ((0, 0, 0), 0),
+        ("intel", "mov", "eax, 0x123456789abcdef01"): ((0xABCDEF01, 0x8000EF01, 0x8000ABCD), 0),
+        ("aarch64", "movk", "w1, #0x6745, lsl #16"): ((0, 0x80006745, 0), 0),
+        ("aarch64", "ldr", "w0, [x0, #0x18]!"): ((0, 0, 0), 0x18),
+    }
+    for (architecture, mnemonic, operands), (constants, field) in texts.items():
+        rest, numbers = cut_numbers(operands)
+        form = np.array([read_form(architecture, mnemonic, rest)], np.uint64)
+        values = fill_gaps(form, np.zeros(1, np.int64), np.array(numbers, np.uint64))
+        found = tuple(int(column[0]) for column in values.constants), int(values.field[0])
+        assert found == (constants, field), operands
+
+
 @pytest.mark.parametrize("architecture", ["cil", "dalvik", "arm", "", "INTEL"])
 def test_architectures_that_were_not_learned_have_no_signatures(architecture: str) -> None:
     assert sign(report(made(X86), architecture=architecture)) == Signatures([], b"", b"")
@@ -167,6 +188,10 @@ def test_what_malware_writes_costs_no_more_than_its_size() -> None:
     hostile["xcfg"] = {"4096": made(long)}
     for architecture in ("intel", "aarch64"):
         assert sign(hostile | {"architecture": architecture}).positions == [0]
+    # Numbers in a code, and what stands for those that were cut out, change nothing of what texts say.
+    expected = sign(report(made(X86)))
+    for text, tail in ((X86, "0x2"), (X86.replace("rdi", "r\0di"), "c3")):
+        assert sign(report(made(text, tail=tail))).signs == expected.signs
     with pytest.raises(FrameError):
         Signer().sign([b"no frame"], "intel", range(0))
 

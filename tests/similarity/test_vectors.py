@@ -18,7 +18,7 @@ from sampledb.similarity import (
     score_rows,
     unpack_vectors,
 )
-from sampledb.similarity.vectors import Vectors
+from sampledb.similarity.vectors import Vectors, score_pairs
 
 STEPS = st.sampled_from(range(-15, 16, 2))
 
@@ -52,6 +52,14 @@ def test_pairs_are_all_that_have_the_score(threshold: int) -> None:
             assert found.get((i, j), -1) == (exact if exact >= threshold else -1)
     assert len(find_pairs(left[:0], right, 50).scores) == len(find_pairs(left, right[:0], 50).scores) == 0
     assert score_rows(left[3:4], right[5:6]).tolist() == [100]
+
+
+@pytest.mark.parametrize("share", [1, 20])
+def test_pairs_get_the_scores_of_their_rows_however_crowded_they_are(share: int) -> None:
+    left, right = some(40, 7), some(50, 6)
+    rows, columns = (each.ravel()[::share] for each in np.indices((40, 50)))
+    assert score_pairs(left, right, rows, columns).tolist() == score_rows(left[rows], right[columns]).tolist()
+    assert score_pairs(left, right, rows[:0], columns[:0]).tolist() == []
 
 
 def test_the_nearest_are_there_and_all_that_are_as_near() -> None:

@@ -13,6 +13,7 @@ from sampledb import (
     Function,
     FunctionId,
     FunctionMatch,
+    FunctionPair,
     NotFoundError,
     RecordList,
     SampleDB,
@@ -92,7 +93,8 @@ def similar(db: SampleDB, sample: str, function: str, *, explain: bool, **option
     """List the functions that are like a function, best first.
 
     In all samples, whatever the compiler and the architecture. "same" is the same code by `pic_hash`; from 60 on it is
-    most likely the same function, from 50 on perhaps. For another architecture, what is first counts more.
+    most likely the same function, if it is small from 70 on; what is less likely has a "?". For another architecture,
+    what is first counts more.
     """
     one = get_function(db, get_sample(db, sample), function)
     make_signatures(db)
@@ -116,11 +118,11 @@ def _format_matches(
         reasons = why[each.function_id].reasons if why else ()
         because = "; ".join(f"{one.kind} {one.points}: {one.text}" for one in reasons[:_MOST_REASONS] if one.text)
         size = f"{each.num_instructions}"
-        yield _format_score(each.score, is_exact=each.exact), *place, size, format_name(each), each.family, because
+        yield _format_score(each), *place, size, format_name(each), each.family, because
 
 
-def _format_score(score: int, *, is_exact: bool) -> str:
-    return "same" if is_exact else f"{score}"
+def _format_score(found: FunctionMatch | FunctionPair) -> str:
+    return "same" if found.exact else f"{found.score}" if found.is_likely else f"{found.score}?"
 
 
 @command(
@@ -166,7 +168,8 @@ def related(db: SampleDB, what: str, **options: Any) -> Answer:  # noqa: ANN401 
 def compare(db: SampleDB, a: str, b: str, threshold: int, limit: int) -> Answer:
     """List the functions that two samples share, best first.
 
-    Each function is in one pair at most. `--json` has also those that only one sample has.
+    Each function is in one pair at most; a "?" says that chance may have made it. `--json` has also those that only one
+    sample has.
     """
     one, other = get_sample(db, a), get_sample(db, b)
     found = db.compare(one.sample_id, other.sample_id, threshold=threshold)
@@ -180,8 +183,7 @@ def _format_comparison(screen: Screen, names: tuple[str, str], found: Comparison
         about = f"{len(found.pairs)} of {count} functions, {percent:.1f} % of its code"
         yield f"{side}: {escape_unprintable(name)}, {about}"
     rows = (
-        (_format_score(pair.score, is_exact=pair.exact), *_format_side(pair.a), *_format_side(pair.b))
-        for pair in found.pairs[: limit or None]
+        (_format_score(pair), *_format_side(pair.a), *_format_side(pair.b)) for pair in found.pairs[: limit or None]
     )
     yield from format_table(screen, _PAIRS, rows)
 

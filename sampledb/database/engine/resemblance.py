@@ -1,7 +1,7 @@
 """Answer questions about similar code: equal hashes first, then scores of signatures."""
 
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Self
 
 from sampledb import limits
@@ -21,6 +21,7 @@ from sampledb.model import (
     SampleId,
     SampleMatch,
     Suggestion,
+    least_score,
 )
 from sampledb.similarity import ALGORITHM, score_rows
 from sampledb.similarity.explanation import Evidence, explain, read_evidence
@@ -232,12 +233,13 @@ class Resemblance:
     def suggest(self, sample_id: int, threshold: int) -> list[Suggestion]:
         """Return the best name for each function without one that is like a function with a name, best first."""
         asked, own = self.ask_sample(sample_id)
-        nameless = [
-            place for place, each in enumerate(own)
+        # A wrong name is worse than none.
+        least = {
+            place: least_score(threshold, each.num_instructions) for place, each in enumerate(own)
             if not each.name and not each.label and each.num_instructions >= LEAST_INSTRUCTIONS
-        ]  # fmt: skip
+        }  # fmt: skip
         best: dict[int, tuple[_Offer, str]] = {}
-        for offers in self._iter_offers(asked, nameless, threshold):
+        for offers in self._iter_offers(asked, least, threshold):
             with self._connections.reading() as connection:
                 names = twins.find_names(connection, {offer.function_id for _, offer in offers})
                 # Here, where a name that is no text is damage.
@@ -249,11 +251,11 @@ class Resemblance:
         return [_suggest(own[place], offer, name) for place, (offer, name) in ranked]
 
     def _iter_offers(
-        self, asked: Asked, nameless: Sequence[int], threshold: int
+        self, asked: Asked, least: Mapping[int, int], threshold: int
     ) -> Iterator[list[tuple[int, "_Offer"]]]:
-        """Yield positions of functions without a name, each with a function that is like it."""
+        """Yield positions of functions, given the least score of each, with functions that are like them."""
         of_hash = defaultdict[int, list[int]](list)
-        for place in nameless:
+        for place in least:
             if place in asked.hashes:
                 of_hash[asked.hashes[place]].append(place)
         yield [
@@ -261,13 +263,14 @@ class Resemblance:
             for pic_hash, sample_id, function_id in self._find_twins(of_hash, asked.smda_version)
             for place in of_hash[pic_hash]
         ]
-        query = asked.query.choose(nameless)
+        query = asked.query.choose(least)
         if len(query.positions):
             state = self._matcher.refresh()
             for found in self._matcher.scan(state, range(len(state.sources)), query, threshold):
                 yield [
                     (place, _Offer(-score, True, state.sources[number].sample_id, state.sources[number].first + other))
                     for place, number, other, score in found.list_rows()
+                    if score >= least[place]
                 ]
 
 

@@ -11,10 +11,21 @@ from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, Final
 
-from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema, Table, list_array
+from arro3.core import (
+    Array,
+    DataType,
+    Field,
+    RecordBatch,
+    RecordBatchReader,
+    Schema,
+    Table,
+    fixed_size_list_array,
+    list_array,
+)
 from arro3.io import write_csv, write_parquet
 
 from sampledb.errors import CorruptFileError
+from sampledb.store.tables.signatures import COORDINATES, SIGN_BYTES
 from sampledb.store.tables.values import to_json
 
 # Of columns that are not text, in whichever table. Addresses and hashes are unsigned.
@@ -27,6 +38,9 @@ _KINDS: Final = {
     **dict.fromkeys(("added_at", "updated_at"), "time"),
     "tags": "texts",
     **dict.fromkeys(("media_info", "statistics"), "json"),
+    "algorithm": "int64",
+    "signs": "signs",
+    "coordinates": "coordinates",
 }
 _TYPES: Final = {
     "int64": DataType.int64(),
@@ -37,6 +51,9 @@ _TYPES: Final = {
     "texts": DataType.list(Field("item", DataType.utf8())),
     "json": DataType.utf8(),
     "text": DataType.utf8(),
+    "signs": DataType.binary(SIGN_BYTES),
+    "coordinates": DataType.list(Field("item", DataType.int8(), nullable=False), COORDINATES),
+    "digits": DataType.binary(COORDINATES),
 }
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -50,8 +67,8 @@ class Rows:
         self.schema = Schema([Field(column, _TYPES[kind]) for column, kind in self._kinds.items()])
 
     def flatten(self) -> "Rows":
-        """Return the same with JSON in place of lists, which CSV does not have."""
-        return Rows(list(self._kinds), {**_KINDS, "tags": "json"})
+        """Return the same without lists, which CSV does not have: JSON in place of tags, and hex digits of numbers."""
+        return Rows(list(self._kinds), {**_KINDS, "tags": "json", "coordinates": "digits"})
 
     def stream(self, batches: Iterator[RecordBatch]) -> RecordBatchReader:
         """Return a reader that takes a batch when it is asked for one."""
@@ -79,8 +96,12 @@ class Rows:
 
 
 def _make_array(kind: str, values: Sequence[Any]) -> Array:
+    if size := {"signs": SIGN_BYTES, "digits": COORDINATES}.get(kind):
+        whole = bytes(values)
+        return Array([whole[begin : begin + size] for begin in range(0, len(whole), size)], _TYPES[kind])
     if isinstance(values, array):
-        return Array.from_buffer(values)
+        found = Array.from_buffer(values)
+        return fixed_size_list_array(found, COORDINATES, type=_TYPES[kind]) if kind == "coordinates" else found
     if kind == "time":
         return Array([(each - _EPOCH) // _MICROSECOND for each in values], _TYPES["int64"]).cast(_TYPES[kind])
     if kind == "texts":

@@ -1,5 +1,6 @@
 """Pages of tables: the rows of some samples or functions, in parts, each as columns of Python's values."""
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter, sub
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -10,7 +11,7 @@ from sampledb.format.frame import FrameError
 from sampledb.format.references import Reference
 from sampledb.model import Function, Instruction, Label, Record, Sample
 from sampledb.store.sqlite import Connection
-from sampledb.store.tables import frames, functions, labels, samples
+from sampledb.store.tables import frames, functions, labels, samples, signatures
 from sampledb.store.tables.frames import Run
 
 #: The columns of each table. A name has one type in all of them, which `tables.batches` knows.
@@ -20,11 +21,12 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
     "instructions": ("sample_id", "function_id", "block", *Instruction.__struct_fields__),
     "apis": ("sample_id", "function_id", "address", "api"),
     "strings": ("sample_id", "function_id", "address", "string"),
+    "signatures": ("sample_id", "function_id", "architecture", "algorithm", "signs", "coordinates"),
     "labels": tuple(field for field in Label.__struct_fields__ if field != "is_current"),
 }
 
 # Tables whose pages are those of samples, not of functions.
-_BY_SAMPLE: Final = {"samples", "labels"}
+_BY_SAMPLE: Final = {"samples", "labels", "signatures"}
 # Rows of a page; frames end one before that. A sample may have much media metadata.
 _SAMPLES: Final = 500
 _FUNCTIONS: Final = 512
@@ -155,11 +157,30 @@ def _read_labels(connection: Connection, begin: int, last: int, columns: Sequenc
         yield Part(sample_id, _get_columns(labels.select(connection, sample_id), columns))
 
 
+def _read_signatures(connection: Connection, begin: int, last: int, columns: Sequence[str]) -> Iterator[Part]:
+    for source, algorithm in signatures.select_next(connection, begin, last):
+        signed = signatures.read(connection, source, algorithm)
+        ids = [source.first + position for position in signed.list_positions()]
+        values: dict[str, Sequence[Any]] = {
+            "sample_id": [source.sample_id] * len(ids),
+            "function_id": ids,
+            "architecture": [source.architecture] * len(ids),
+            "algorithm": [algorithm] * len(ids),
+            "signs": signed.signs,
+        }
+        if "coordinates" in columns:
+            from sampledb.similarity import unpack_vectors  # noqa: PLC0415 - an extra, and large
+
+            values["coordinates"] = array("b", unpack_vectors(signed.signs, signed.details).tobytes())
+        yield Part(source.sample_id, {column: values[column] for column in columns})
+
+
 _READERS: Final[dict[str, _Read]] = {
     "samples": _read_samples,
     "functions": _read_functions,
     "instructions": _read_instructions,
     "apis": _make_reader("apis", _list_apis),
     "strings": _make_reader("strings", _list_strings),
+    "signatures": _read_signatures,
     "labels": _read_labels,
 }

@@ -12,7 +12,8 @@ from sampledb.format import codec
 from sampledb.model import Problem
 from sampledb.store.sqlite import Connection
 
-# Bytes of each function, the same for all algorithms so far.
+# Numbers and bytes of each function, the same for all algorithms so far.
+COORDINATES: Final = 256
 SIGN_BYTES: Final = 32
 DETAIL_BYTES: Final = 96
 
@@ -21,6 +22,12 @@ SELECT samples.sample_id, first_function_id, num_functions, architecture, base_a
 FROM samples LEFT JOIN signatures ON signatures.sample_id = samples.sample_id AND algorithm = :algorithm
 WHERE num_functions > 0 AND (:sample IS NULL OR samples.sample_id = :sample)
 ORDER BY samples.sample_id"""
+_STORED: Final = """
+SELECT
+    sample_id, first_function_id, num_functions, architecture, base_addr, binary_size, is_library, checksum, algorithm
+FROM signatures JOIN samples USING (sample_id)
+WHERE sample_id = (SELECT min(sample_id) FROM signatures WHERE sample_id BETWEEN ? AND ?)
+ORDER BY algorithm"""
 _SIGNS: Final = "SELECT checksum, functions, signs FROM signatures WHERE sample_id = ? AND algorithm = ?"
 _DETAILS: Final = (
     "SELECT details_checksum, details FROM signatures WHERE sample_id = ? AND algorithm = ? AND checksum = ?"
@@ -70,6 +77,10 @@ class Signed(NamedTuple):
     signs: bytes
     details: bytes
 
+    def list_positions(self) -> list[int]:
+        """Return which functions of the sample have signatures."""
+        return [8 * place + bit for place, byte in enumerate(self.functions) for bit in range(8) if byte >> bit & 1]
+
     @property
     def checksum(self) -> int:
         """Return the checksum of the signs."""
@@ -92,6 +103,12 @@ def _make_source(row: tuple[Any, ...]) -> Source:
         raise CorruptFileError.of("impossible function ids", f"samples, sample_id {sample_id}")
     image = base & codec.MASK, size & codec.MASK
     return Source(sample_id, first, count, architecture, *image, bool(is_library), checksum)
+
+
+def select_next(connection: Connection, begin: int, last: int) -> list[tuple[Source, int]]:
+    """Return the next sample whose id is from `begin` to `last` and that has signatures, once for each algorithm."""
+    rows = connection.execute(_STORED, (begin, last))
+    return [(_make_source(row[:-1]), row[-1]) for row in rows]
 
 
 def is_current(connection: Connection, source: Source) -> bool:
