@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -129,6 +130,13 @@ def test_the_list_of_errors_is_complete() -> None:
     errors = {name: getattr(sampledb, name) for name in sampledb.__all__ if name.endswith("Error")}
     assert listed.keys() == errors.keys()
     assert all(errors[name].code == code for name, code in listed.items() if code)
+
+
+def test_the_change_log_begins_with_this_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    heading = re.search(r"^## (\S+)", (PACKAGE / "CHANGELOG.md").read_text("utf-8"), flags=re.MULTILINE)
+    assert heading
+    assert heading[1] in {project["version"], "Unreleased"}
 
 
 def test_the_map_has_every_module() -> None:
