@@ -13,6 +13,7 @@ from datasette.app import Datasette
 from datasette.plugins import pm
 
 from sampledb.datasette import plugin
+from tests.workers.processes import HANGS
 
 #: Debian's name first; `None` where there is no such browser.
 PROGRAM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -31,6 +32,7 @@ def serve(path: Path) -> Iterator[str]:
     thread.start()
     try:
         while not server.started:
+            assert thread.is_alive()
             time.sleep(0.01)
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
@@ -54,10 +56,16 @@ def open_tab(width: int = 1200, height: int = 900, *, scripts: bool = True) -> I
             complaints.append(dialog.message)
             dialog.dismiss()
 
+        def fail(request: Any) -> None:
+            # Whoever leaves a page ends what it still loads.
+            if request.failure != "net::ERR_ABORTED":
+                complaints.append(f"{request.failure}: {request.url}")
+
         tab = browser.new_page(viewport={"width": width, "height": height}, java_script_enabled=scripts)
         tab.on("console", lambda message: complaints.append(message.text))
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         tab.on("dialog", answer)
-        tab.on("requestfailed", lambda request: complaints.append(request.url))
+        tab.on("requestfailed", fail)
+        tab.set_default_timeout(1000 * HANGS)
         yield tab, complaints
         browser.close()
