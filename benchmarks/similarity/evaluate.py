@@ -18,7 +18,7 @@ from benchmarks.similarity import peer, programs
 from benchmarks.similarity.disassemble import list_builds, report_of
 from benchmarks.similarity.programs import ARM64, BASE, I386, NEWER, OLDER, Package, Place, Source
 from benchmarks.similarity.truth import Functions, list_reports, read_functions
-from sampledb.similarity.model import LOGARITHMS, load_model
+from sampledb.similarity.projection import LOGARITHMS, load_model
 from sampledb.similarity.vectors import Vectors
 
 Scores = NDArray[np.float32]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.similarity import programs
 from benchmarks.similarity.truth import Functions, list_reports, read_functions
 from sampledb.similarity.features import DIMENSIONS
-from sampledb.similarity.model import ALGORITHM, LOGARITHMS
+from sampledb.similarity.projection import ALGORITHM, LOGARITHMS
 from sampledb.similarity.vectors import COORDINATES
 
 Floats = NDArray[np.float64]

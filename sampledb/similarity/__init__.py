@@ -23,7 +23,7 @@ Of many, the signs alone tell which are worth a score:
 """
 
 from sampledb.similarity.facts import Facts, list_facts
-from sampledb.similarity.model import ALGORITHM
+from sampledb.similarity.projection import ALGORITHM
 from sampledb.similarity.signatures import Signatures, Signer
 from sampledb.similarity.vectors import (
     DETAIL_BYTES,

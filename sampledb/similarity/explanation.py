@@ -12,7 +12,7 @@ from sampledb.similarity.code import read_code
 from sampledb.similarity.facts import Facts, list_facts
 from sampledb.similarity.features import FAMILIES, STARTS, Vocabulary, extract_features
 from sampledb.similarity.instructions import ARM64, X86
-from sampledb.similarity.model import load_model, weigh_features
+from sampledb.similarity.projection import load_model, weigh_features
 
 Kind: TypeAlias = Literal["constants", "fields", "instructions", "order", "shape"]
 # The families of features of each kind.

@@ -7,7 +7,7 @@ from sampledb.format.frame import pause_garbage_collection
 from sampledb.similarity.code import read_code
 from sampledb.similarity.features import Vocabulary, extract_features
 from sampledb.similarity.instructions import ARM64, X86
-from sampledb.similarity.model import load_model
+from sampledb.similarity.projection import load_model
 from sampledb.similarity.vectors import pack_vectors
 
 # Frames at a time, 512 functions: enough for numpy; what is counted of them takes 10 MB.

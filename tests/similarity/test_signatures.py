@@ -29,7 +29,7 @@ from sampledb.similarity import (
 )
 from sampledb.similarity.features import DIMENSIONS, LEAST_INSTRUCTIONS
 from sampledb.similarity.instructions import cut_numbers, fill_gaps, read_form
-from sampledb.similarity.model import LOGARITHMS, load_model
+from sampledb.similarity.projection import LOGARITHMS, load_model
 from tests import strategies
 from tests.strategies import function, instruction, report
 
