@@ -97,7 +97,7 @@ def scatter(samples: NDArray[np.float32], centers: Floats, classes: NDArray[np.i
 
 
 def make_model(projection: Projection) -> bytes:
-    """Return the bytes of a model, as `sampledb.similarity.model` describes them."""
+    """Return the bytes of a model, as `sampledb.similarity.projection` describes them."""
     scales = np.abs(projection.matrix).max(axis=0) / 127
     whole = np.rint(projection.matrix / scales).astype(np.int8)
     head = np.array([ALGORITHM, DIMENSIONS, COORDINATES], "<u4")
