@@ -1,4 +1,4 @@
-"""The hooks of Datasette: links in its tables, pages of functions and samples, and descriptions of the tables."""
+"""The hooks of Datasette: links in tables, pages of functions and samples, descriptions of tables."""
 
 import re
 import sqlite3

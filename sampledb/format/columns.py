@@ -1,4 +1,4 @@
-"""Read frames in part: the text of instructions, and what functions refer to, without making SMDA's dicts.
+"""Read frames in part: the text of instructions and their references, without making SMDA's dicts.
 
 This is for looking through many functions. As in the decoder, each step is for all functions of a frame at once; it is
 taken when its result is asked for.

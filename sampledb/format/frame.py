@@ -1,4 +1,4 @@
-"""The layout of frames: the disassembly of consecutive functions of a sample, as rows of text and columns.
+"""The layout of frames: the disassembly of consecutive functions, as rows of text and columns.
 
 A frame is MessagePack of `Frame`. The code, mnemonic and operands of an instruction are three lines of one text: code
 says the other two, so zstd finds all three in one match, and a scan for any of them reads this text alone

@@ -1,4 +1,4 @@
-"""Find reports in folders, by patterns, in zip archives, in `.mcrit` files and in the lines of a stream, lazily.
+"""Find reports in folders, by patterns, in archives, in `.mcrit` files and in streams, lazily.
 
 A broken one is yielded too and fails on `open()`, so that it does not stop the others.
 """

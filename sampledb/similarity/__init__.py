@@ -1,4 +1,4 @@
-"""Similar code: signatures of functions that builds of the same source share, and scores between them; needs numpy.
+"""Similar code: signatures of functions that builds of one source share, and scores between them.
 
 A signature is made of one function alone, from what its instructions do, its constants and its control-flow graph: no
 name, no address and nothing of other functions. It says the same on every machine. Functions of at most 10

@@ -1,4 +1,4 @@
-"""Features of functions: each is a number, and how often a function has it is what signatures are made of.
+"""Features of functions: each is a number, and signatures are made of how often each occurs.
 
 A feature is a hash of what it says, in the range of its family. No name, no address, and nothing of other functions is
 in it.

@@ -1,4 +1,4 @@
-"""Parse reports in child processes: splitting instructions into columns is CPU-bound, and Python uses one core.
+"""Parse reports in child processes: it takes a core, and Python uses only one.
 
 A few reports are parsed here and at once. Where there are more, a process for each core parses them, while this one
 reads files and writes the database. It goes on parsing until the processes are ready.

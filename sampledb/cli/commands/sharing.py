@@ -1,4 +1,4 @@
-"""The commands that carry samples, and what people know of them, to other files: stores, texts, tables, pages."""
+"""The commands that carry samples and what people know to other files: stores, texts, tables, pages."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Pages of tables: the rows of some samples or functions, in parts, each as columns of Python's values."""
+"""Pages of tables: the rows of some samples or functions, in parts, as columns of values."""
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Add many reports: read ahead, parse on all cores, store in the order given, several in a transaction."""
+"""Add many reports: read ahead, parse on all cores, store in order, several in a transaction."""
 
 import os
 from collections import deque

@@ -1,4 +1,4 @@
-"""Public calls for many samples at once: add reports, merge another store, write what people typed as text."""
+"""Public calls for many samples: add reports, merge a store, write what people typed as text."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sized

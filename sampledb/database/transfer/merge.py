@@ -1,4 +1,4 @@
-"""Merge what another store, or a text, says about samples into this one, several samples in a transaction."""
+"""Merge what another store, or a text, says about samples, several in a transaction."""
 
 from collections import deque
 from collections.abc import Iterator

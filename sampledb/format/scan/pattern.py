@@ -1,4 +1,4 @@
-"""Regular expressions for instructions: what their text must contain, so that most of it is never matched.
+"""Regular expressions for instructions: what a text must contain before one is matched.
 
 Only what a few simple rules tell of a pattern is used: literal characters outside of groups, and groups of plain
 alternatives such as `(xor|rol)`. Where they tell nothing, all lines of a function are searched at once, if the pattern

@@ -1,4 +1,4 @@
-"""Find functions by what their instructions say: numbers, runs of mnemonics or of bytes, patterns, and names.
+"""Find functions by their instructions: numbers, runs of mnemonics or bytes, patterns, names.
 
 A Scan is plain data, which goes to worker processes; a Scanner is what one is compiled to. It looks at all functions of
 a frame together: most frames have nothing of what is looked for, which a few searches of long texts tell.

@@ -1,4 +1,4 @@
-"""The tables `apis` and `strings`, and which functions refer to them: `api_references`, `string_references`.
+"""The tables of APIs and strings, and of the functions that refer to them.
 
 A row of references holds the functions of one sample that refer to one name, so that a sample is deleted, and a name is
 looked up, without reading others. What stands here follows from the frames, and `rebuild` makes it of them again.
