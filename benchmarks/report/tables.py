@@ -135,11 +135,12 @@ def _growth(figures: Figures) -> str:
             f"{step.file / 1e9:.2f} GB",
             *(f"{step.ratios[name]:.2f}" for name in names),
             f"{step.adding:,.0f}",
+            f"{step.signing:,.0f}",
         ]
         for step in figures.growth
     ]
-    heads = [name.replace("get_sample_by_", "").replace("functions_with_", "") for name in names]
-    return _table(lines, ["functions", "file", *heads, "functions/s in"])
+    heads = [name.removeprefix("get_sample_by_").removeprefix("functions_with_") for name in names]
+    return _table(lines, ["functions", "file", *heads, "added/s", "signed/s"])
 
 
 def _batch(figures: Figures) -> str:

@@ -29,11 +29,14 @@ def measure(paths: Sequence[Path], folder: Path, functions: int) -> list[Growth]
         sampledb.open(folder / "large.sampledb") as large,
     ):
         _grow(small, stream, SMALL)
+        small.update_signatures()
         for size in _steps(functions):
-            rate = _grow(large, stream, size)
+            adding = _grow(large, stream, size)
+            start = perf_counter()
+            signing = large.update_signatures() / (perf_counter() - start)
             ratios = _compare(small, large, list(islice(stream, PROBES)))
-            file_bytes = large.stats().file_bytes
-            found.append(Growth(functions=large.stats().num_functions, file=file_bytes, ratios=ratios, adding=rate))
+            stats = large.stats()
+            found.append(Growth(stats.num_functions, stats.file_bytes, ratios, adding, signing))
             print(f"grown to {size:,} functions: {ratios}", file=sys.stderr)
     return found
 
@@ -45,14 +48,16 @@ def _steps(functions: int) -> list[int]:
 
 
 def _grow(db: SampleDB, stream: Iterator[bytes], functions: int) -> float:
-    """Add reports up to `functions` functions, and return how many were added per second."""
+    """Add reports up to `functions` functions, and a label to each; return how many functions were added per second."""
     before = now = db.stats().num_functions
     seconds = 0.0
     while now < functions:
         report = next(stream)
         start = perf_counter()
-        now += db.add_sample(report).num_functions
+        sample = db.add_sample(report)
         seconds += perf_counter() - start
+        now += sample.num_functions
+        db.label_function(sample.sample_id, _middle_function(db, sample).offset, name=f"label_{now}")
     return (now - before) / seconds if seconds else 0.0
 
 
@@ -69,6 +74,7 @@ def _compare(small: SampleDB, large: SampleDB, reports: Sequence[bytes]) -> dict
     compare("get_sample_by_sha256", lambda db, sample: db.get_sample_by_sha256(sample.sha256), samples)
     functions = [(_middle_function(large, one), _middle_function(small, other)) for one, other in samples]
     compare("get_function", lambda db, each: db.get_function(each.sample_id, each.function_id), functions)
+    compare("list_labels", lambda db, sample: db.list_labels(sample.sample_id), samples)
     compare("functions_with_pic_hash", lambda db, each: db.functions_with_pic_hash(each.pic_hash or 1), functions)
     compare("add_sample", lambda db, report: db.add_sample(report), [(report, report) for report in reports])
     hashes = [read_sha256(report) for report in reports]
