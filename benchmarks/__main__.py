@@ -1,8 +1,8 @@
 """Measures the store beside bare `sqlite3` and beside its peers: `python -m benchmarks`.
 
 One run measures everything on one machine; the store and what it is compared with take turns. Files are warm (just
-written, in the page cache); commits are durable where the peer can do that. Writes `benchmarks/report/figures.json`
-and draws `benchmarks/report/figures.svg`; `python -m benchmarks.report.readme` copies the figures into the READMEs.
+written, in the page cache); commits are durable where the peer can do that. Writes `benchmarks/report/figures.json`,
+without the figures of the subjects that are measured by themselves: run these afterwards.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from typing import Final
 import sampledb.store.sqlite
 from benchmarks import corpus
 from benchmarks.peers import stores
-from benchmarks.report import figures, picture, tables
-from benchmarks.subjects import growth, memory, store
+from benchmarks.report import figures, tables
+from benchmarks.subjects import memory, store
 from sampledb.format.zstd import zstd
 
 _VERSIONS: Final = ("sampledb", "msgspec", "xxhash", "duckdb", "sqlite-utils", "smda")
@@ -27,20 +27,16 @@ def main() -> None:
     """Measure; print, save and draw the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--reports", type=int, default=280, help="reports of the corpus (default: 280)")
-    parser.add_argument(
-        "--functions", type=int, default=300_000, help="functions in the largest store (default: 300,000)"
-    )
     parser.add_argument("--json", type=Path, default=figures.PATH, help="the file to write the figures to")
     arguments = parser.parse_args()
     paths = corpus.make_reports(arguments.reports)
     with corpus.new_folder() as folder:
-        result = measure(paths, folder, arguments.functions)
+        result = measure(paths, folder)
     print(tables.format_figures(result))
     figures.save_figures(result, arguments.json)
-    picture.draw_figures(result, arguments.json.with_suffix(".svg"))
 
 
-def measure(paths: list[Path], folder: Path, functions: int) -> figures.Figures:
+def measure(paths: list[Path], folder: Path) -> figures.Figures:
     """Return all figures of one run."""
     measured = store.measure(paths, folder)
     json_bytes = measured.sizes.curve[-1][0]
@@ -59,7 +55,6 @@ def measure(paths: list[Path], folder: Path, functions: int) -> figures.Figures:
         adding=measured.adding,
         peers=stores.measure(paths, folder),
         memory=memory.measure(paths, folder),
-        growth=growth.measure(paths, folder, functions),
     )
 
 

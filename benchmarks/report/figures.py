@@ -147,8 +147,8 @@ class Figures(msgspec.Struct, frozen=True):
     sizes: Sizes
     peers: list[Peer]
     memory: Memory
-    growth: list[Growth]
     adding: tuple[float, float]  # functions per second: the store's, the floor's
+    growth: list[Growth] = []
     batch: Batch | None = None
     searching: Searching | None = None
     asking: Asking | None = None

@@ -26,11 +26,11 @@ def draw_figures(figures: Figures, path: Path) -> None:
     size.legend(frameon=False)
 
     functions = [step.functions for step in figures.growth]
-    for name in figures.growth[0].ratios:
+    for name in figures.growth[0].ratios if figures.growth else ():
         scale.plot(functions, [step.ratios[name] for step in figures.growth], marker=".", label=name)
     scale.set(
         title="Time of a call, against a store of 100,000 functions",
-        xlabel="functions in the store", ylabel="ratio of medians", xscale="log", ylim=(0, 2),
+        xlabel="functions in the store", ylabel="ratio of medians", xscale="log", ylim=(0, None),
     )  # fmt: skip
     scale.legend(frameon=False, fontsize=7, ncols=2)
     picture.savefig(path, metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""Copies the figures of the last run into the READMEs: `python -m benchmarks.report.readme`."""
+"""Draws the figures of the last run, and copies them into the READMEs: `python -m benchmarks.report.readme`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +30,10 @@ def insert_figures(path: Path) -> str:
 
 
 def main() -> None:
-    """Rewrite the READMEs that show figures."""
+    """Draw the picture, and rewrite the READMEs that show figures."""
+    from benchmarks.report import picture  # noqa: PLC0415 - the tests import this, without what draws
+
+    picture.draw_figures(figures.load_figures(), figures.PICTURE)
     for path in FORMS:
         path.write_text(insert_figures(path), "utf-8")
 

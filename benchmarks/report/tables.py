@@ -128,6 +128,8 @@ def _memory(figures: Figures) -> str:
 
 
 def _growth(figures: Figures) -> str:
+    if not figures.growth:
+        return ""
     names = list(figures.growth[0].ratios)
     lines = [
         [
