@@ -47,6 +47,8 @@ _PASSED: Final = frozenset({
     "PYTHONHOME", "PYTHONPATH", "PYTHONPLATLIBDIR", "PYTHONUSERBASE", "PYTHONNOUSERSITE", "PYTHONUTF8",
     "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONHASHSEED", "PYTHON_GIL",
 })  # fmt: skip
+# How many threads OpenBLAS, OpenMP, MKL and Apple's Accelerate start.
+_THREAD_COUNTS: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 # Names of interpreters. A host program, such as IDA, is `sys.executable` itself, or leaves it empty.
 _INTERPRETERS: Final = ("python", "pypy", "graalpy")
 # `sys.path` is the parent's, less the current folder (`-P`), whose modules could have any name.
@@ -204,8 +206,9 @@ def _inherit(*handles: int) -> dict[str, Any]:
 def _environment() -> dict[str, str]:
     """Return the environment of a child."""
     passed = {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith("LC_")}
-    # glibc would reserve address space, of which there is a limit, for each thread.
-    return passed | {"MALLOC_ARENA_MAX": "1"}
+    # glibc would reserve address space, of which there is a limit, for each thread. And numpy's libraries would start
+    # threads for all cores, while a process is there for one.
+    return passed | {"MALLOC_ARENA_MAX": "1"} | dict.fromkeys(_THREAD_COUNTS, "1")
 
 
 def _module_path() -> list[str]:

@@ -133,6 +133,7 @@ def test_a_child_gets_what_python_needs_and_no_secrets(monkeypatch: pytest.Monke
     assert "error" not in environment.values()
     assert environment["LC_TIME"] == "C"
     assert environment["PATH"] == os.environ["PATH"]
+    assert environment["OPENBLAS_NUM_THREADS"] == "1"
 
 
 def test_a_module_that_is_missing_blames_no_input() -> None:
