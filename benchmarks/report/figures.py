@@ -84,7 +84,6 @@ class Growth(msgspec.Struct, frozen=True):
     file: int
     ratios: dict[str, float]  # of medians, by call
     adding: float  # functions added per second up to this size
-    signing: float  # signatures made per second, of these functions
 
 
 class Batch(msgspec.Struct, frozen=True):

@@ -38,11 +38,10 @@ def measure(paths: Sequence[Path], folder: Path, functions: int) -> list[Growth]
         small.update_signatures()
         for size in _steps(functions):
             adding = _grow(large, stream, size)
-            start = perf_counter()
-            signing = large.update_signatures() / (perf_counter() - start)
+            large.update_signatures()
             ratios = _compare(small, large, list(islice(stream, PROBES)))
             stats = large.stats()
-            found.append(Growth(stats.num_functions, stats.file_bytes, ratios, adding, signing))
+            found.append(Growth(stats.num_functions, stats.file_bytes, ratios, adding))
             print(f"grown to {size:,} functions: {ratios}", file=sys.stderr)
     return found
 
