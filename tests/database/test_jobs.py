@@ -591,6 +591,7 @@ def test_what_is_no_regular_file_is_refused(db: SampleDB, tmp_path: Path) -> Non
             db.submit_binary(binary)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_broken_executor_is_an_error_and_its_jobs_wait_for_another(db: SampleDB) -> None:
     with ProcessPoolExecutor(1, get_context("spawn")) as executor:
         with pytest.raises(Exception, match="terminated"):
@@ -617,6 +618,7 @@ def test_progress_is_told_after_each_job(db: SampleDB, capfd: pytest.CaptureFixt
         db.run_jobs(progress=5)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @posix
 def test_a_terminal_shows_a_bar(db: SampleDB) -> None:
     import pty  # noqa: PLC0415 - not everywhere

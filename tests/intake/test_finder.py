@@ -145,6 +145,7 @@ def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         Path("d").rmdir()
 
 
+@pytest.mark.slow
 def test_folders_may_be_nested_deeper_than_python_calls(deep: int) -> None:
     bottom = Path("d/" * deep, "a.smda")
     bottom.write_bytes(SMALL)

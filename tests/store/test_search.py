@@ -130,6 +130,7 @@ def test_what_matches_best_is_never_crowded_out(db: SampleDB) -> None:
     assert texts(db.search("crypt", limit=50)).count("crypt") == 1
 
 
+@pytest.mark.slow
 def test_notes_do_not_hide_a_name(db: SampleDB) -> None:
     for number in range(2100):
         db.add_media(sha256=f"{number:064x}", notes="a preemotetpost b")
