@@ -1,6 +1,6 @@
 """Growth: times of a store of millions of functions beside one of a hundred thousand.
 
-`python -m benchmarks.subjects.growth` takes an hour and 5 GB; `--functions 1000000` takes five minutes.
+`python -m benchmarks.subjects.growth` takes an hour and 5 GB.
 """
 
 import argparse
