@@ -4,7 +4,6 @@
 is in all of them.
 """
 
-import argparse
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -17,8 +16,8 @@ import sampledb
 from benchmarks import corpus
 from benchmarks.corpus import vary_report
 from benchmarks.measure import time_calls, time_pairs
-from benchmarks.report import figures
 from benchmarks.report.figures import Asking, Timing
+from benchmarks.subjects import measure_and_save
 from sampledb import SampleDB
 from sampledb.store.tables import references
 
@@ -35,9 +34,9 @@ SCANS: Final[dict[str, dict[str, Any]]] = {
 _SIGNATURE_BYTES: Final = "SELECT sum(length(functions) + length(signs) + length(details)) AS bytes FROM signatures"
 
 
-def measure(paths: Sequence[Path], folder: Path, functions: int) -> Asking:
+def measure(folder: Path, functions: int) -> Asking:
     """Fill a store, ask it everything, and take its index of names away."""
-    contents = [path.read_bytes() for path in paths if path.stat().st_size < 4_000_000]
+    contents = [path.read_bytes() for path in corpus.make_reports(280) if path.stat().st_size < 4_000_000]
     stream = (vary_report(content, number) for number in count(1) for content in contents)
     path = folder / "asked.sampledb"
     with sampledb.open(path) as db:
@@ -121,16 +120,5 @@ def _measure_adding(folder: Path, reports: Sequence[bytes]) -> float:
     return theirs.total / ours.total
 
 
-def main() -> None:
-    """Measure, print, and save the result with the other figures."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.subjects.asking", description=__doc__)
-    parser.add_argument("--functions", type=int, default=1_000_000, help="functions in the store (default: a million)")
-    arguments = parser.parse_args()
-    with corpus.new_folder() as folder:
-        asking = measure(corpus.make_reports(280), folder, arguments.functions)
-    print(asking)
-    figures.replace_figures(asking=asking)
-
-
 if __name__ == "__main__":
-    main()
+    measure_and_save("asking", __doc__, measure, 1_000_000)

@@ -3,7 +3,6 @@
 `python -m benchmarks.subjects.growth` takes an hour and 5 GB.
 """
 
-import argparse
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +15,8 @@ import sampledb
 from benchmarks import corpus
 from benchmarks.corpus import read_sha256, vary_report
 from benchmarks.measure import time_pairs
-from benchmarks.report import figures
 from benchmarks.report.figures import Growth
+from benchmarks.subjects import measure_and_save
 from sampledb import Function, Sample, SampleDB
 
 SMALL: Final = 100_000
@@ -25,9 +24,9 @@ PROBES: Final = 60
 LOOKUPS: Final = 1000
 
 
-def measure(paths: Sequence[Path], folder: Path, functions: int) -> list[Growth]:
+def measure(folder: Path, functions: int) -> list[Growth]:
     """Grow a store to `functions` with varied real reports, and compare at each step."""
-    contents = [path.read_bytes() for path in paths if path.stat().st_size < 4_000_000]
+    contents = [path.read_bytes() for path in corpus.make_reports(280) if path.stat().st_size < 4_000_000]
     stream = (vary_report(content, number) for number in count(1) for content in contents)
     found = []
     with (
@@ -103,16 +102,5 @@ def _middle_function(db: SampleDB, sample: Sample) -> Function:
     return function
 
 
-def main() -> None:
-    """Measure, print, and save the result with the other figures."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.subjects.growth", description=__doc__)
-    parser.add_argument("--functions", type=int, default=10_000_000, help="functions in the end (default: ten million)")
-    arguments = parser.parse_args()
-    with corpus.new_folder() as folder:
-        growth = measure(corpus.make_reports(280), folder, arguments.functions)
-    print(growth)
-    figures.replace_figures(growth=growth)
-
-
 if __name__ == "__main__":
-    main()
+    measure_and_save("growth", __doc__, measure, 10_000_000)

@@ -4,7 +4,6 @@
 comment, made of words from Python's standard library. It takes about five minutes.
 """
 
-import argparse
 import json
 import random
 import re
@@ -17,10 +16,9 @@ from time import perf_counter
 from typing import Any, Final
 
 import sampledb
-from benchmarks import corpus
 from benchmarks.measure import time_calls
-from benchmarks.report import figures
 from benchmarks.report.figures import Labelling, Timing
+from benchmarks.subjects import measure_and_save
 from sampledb import SampleDB
 
 #: Functions of each sample.
@@ -130,16 +128,5 @@ def _time_writing(db: SampleDB) -> dict[str, Timing]:
     }
 
 
-def main() -> None:
-    """Measure, print, and save the result with the other figures."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.subjects.labels", description=__doc__)
-    parser.add_argument("--functions", type=int, default=1_000_000, help="number of labels (default: a million)")
-    arguments = parser.parse_args()
-    with corpus.new_folder() as folder:
-        labelling = measure(folder, arguments.functions)
-    print(labelling)
-    figures.replace_figures(labelling=labelling)
-
-
 if __name__ == "__main__":
-    main()
+    measure_and_save("labelling", __doc__, measure, 1_000_000)

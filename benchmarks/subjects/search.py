@@ -4,7 +4,6 @@
 repeat, and the index holds each name once, so they would make search look faster than it is.
 """
 
-import argparse
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -17,8 +16,8 @@ import sampledb
 from benchmarks import corpus
 from benchmarks.corpus import vary_report
 from benchmarks.measure import time_calls, time_pairs
-from benchmarks.report import figures
 from benchmarks.report.figures import Searching
+from benchmarks.subjects import measure_and_save
 from sampledb.store.tables import trigrams
 
 QUERIES: Final = 300
@@ -26,9 +25,9 @@ _NAME: Final = re.compile(rb'("function_name": ?)"(?:[^"\\]|\\.)*"')
 _WORD: Final = re.compile(r"[A-Z]?[a-z]{2,13}|[A-Z]{2,}")
 
 
-def measure(paths: Sequence[Path], folder: Path, functions: int) -> Searching:
+def measure(folder: Path, functions: int) -> Searching:
     """Search in a large store; then add reports to stores with and without the index."""
-    contents = [path.read_bytes() for path in paths if path.stat().st_size < 4_000_000]
+    contents = [path.read_bytes() for path in corpus.make_reports(280) if path.stat().st_size < 4_000_000]
     words = _collect_words(contents)
     names = _make_names(words)
     stream = (_name_functions(vary_report(content, number), names) for number in count(1) for content in contents)
@@ -100,16 +99,5 @@ def _without_index() -> Iterator[None]:
             setattr(trigrams, name, function)
 
 
-def main() -> None:
-    """Measure, print, and save the result with the other figures."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.subjects.search", description=__doc__)
-    parser.add_argument("--functions", type=int, default=1_000_000, help="number of names (default: a million)")
-    arguments = parser.parse_args()
-    with corpus.new_folder() as folder:
-        searching = measure(corpus.make_reports(280), folder, arguments.functions)
-    print(searching)
-    figures.replace_figures(searching=searching)
-
-
 if __name__ == "__main__":
-    main()
+    measure_and_save("searching", __doc__, measure, 1_000_000)
