@@ -20,7 +20,7 @@ DETAIL_BYTES: Final = 96
 _SOURCES: Final = """
 SELECT samples.sample_id, first_function_id, num_functions, architecture, base_addr, binary_size, is_library, checksum
 FROM samples LEFT JOIN signatures ON signatures.sample_id = samples.sample_id AND algorithm = :algorithm
-WHERE num_functions > 0 AND (:sample IS NULL OR samples.sample_id = :sample)
+WHERE num_functions > 0 AND samples.sample_id BETWEEN :first AND :last
 ORDER BY samples.sample_id"""
 _STORED: Final = """
 SELECT
@@ -92,7 +92,9 @@ class Signed(NamedTuple):
 
 def select_sources(connection: Connection, algorithm: int, sample_id: int | None = None) -> list[Source]:
     """Return all samples that have functions, or one of them, by id."""
-    rows = connection.execute(_SOURCES, {"algorithm": algorithm, "sample": sample_id})
+    # A range even of one: with `:sample IS NULL OR …`, SQLite reads all samples.
+    first, last = (-limits.MAX_ID, limits.MAX_ID) if sample_id is None else (sample_id, sample_id)
+    rows = connection.execute(_SOURCES, {"algorithm": algorithm, "first": first, "last": last})
     return [_make_source(row) for row in rows]
 
 
