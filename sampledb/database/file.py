@@ -13,6 +13,7 @@ from sampledb.model import Problem, RowList, Stats, render_records
 from sampledb.store.file import describe_file
 from sampledb.store.query import run_query
 from sampledb.store.tables import functions, reports, samples, trigrams
+from sampledb.store.tables.lookup import twins
 
 # As many as a table shows.
 _SHOWN: Final = 50
@@ -36,7 +37,7 @@ class File(Handle):
         with self._connections.snapshot() as connection:
             return Stats(
                 **samples.count(connection),
-                num_shared=functions.count_shared(connection, functions.LONG),
+                num_shared=twins.count_shared(connection, twins.LONG),
                 disassembly_bytes=functions.count_bytes(connection),
                 **describe_file(connection),
             )

@@ -14,6 +14,7 @@ from sampledb.store import forks
 from sampledb.store.sqlite import Connection
 from sampledb.store.tables import functions, labels, references, samples
 from sampledb.store.tables.lookup import addresses
+from sampledb.store.tables.lookup.twins import LONG, count_known
 from sampledb.store.tables.references import Kind
 
 if TYPE_CHECKING:
@@ -179,9 +180,7 @@ class Find(Handle):
             ids = addresses.find_all_containing(connection, first, last, found)
             return RecordList(functions.select_ids(connection, ids))
 
-    def twins(
-        self, sample_id: int, function_id: int, *, min_instructions: int = functions.LONG
-    ) -> RecordList[Function]:
+    def twins(self, sample_id: int, function_id: int, *, min_instructions: int = LONG) -> RecordList[Function]:
         """Return all other functions with the `pic_hash` of this one, in all samples, by sample and offset.
 
         Samples whose hashes another version of SMDA has made in another way are left out.
@@ -205,7 +204,7 @@ class Find(Handle):
         same = [each for each in found if eras.get(each.sample_id) == era and each.function_id != function.function_id]
         return RecordList(sorted(same, key=lambda each: (each.sample_id, each.function_id)))
 
-    def known(self, sample_id: int, *, min_instructions: int = functions.LONG) -> Known:
+    def known(self, sample_id: int, *, min_instructions: int = LONG) -> Known:
         """Return how many functions of a sample are in other samples and in libraries too, by `pic_hash`.
 
         Args:
@@ -219,7 +218,7 @@ class Find(Handle):
         least = min(limits.position("min_instructions", min_instructions), limits.MAX_ID)
         with self._connections.snapshot() as connection:
             first, last = samples.locate(connection, sample_id).function_ids
-            return Known(SampleId(sample_id), *functions.count_known(connection, first, last, least))
+            return Known(SampleId(sample_id), *count_known(connection, first, last, least))
 
 
 def get_function(connection: Connection, sample_id: int, function_id: int) -> Function:

@@ -14,7 +14,7 @@ from sampledb.format.report import join_report, parse_report
 from sampledb.intake import media
 from sampledb.intake.source import read_source
 from sampledb.model import Counts, Family, RecordDict, RecordList, Sample
-from sampledb.store.tables import functions, jobs, references, samples
+from sampledb.store.tables import families, functions, jobs, references, samples
 from sampledb.store.tables.reports import add_report, get_header
 
 # What iter_samples holds at a time, and no lock between two pages.
@@ -305,7 +305,7 @@ class Samples(Handle):
     def list_families(self) -> dict[str, int]:
         """Return the number of samples in each family, by name; samples without a family are under `""`."""
         with self._connections.reading() as connection:
-            return Counts(samples.count_families(connection), ("family", "samples"))
+            return Counts(families.count(connection), ("family", "samples"))
 
     def describe_families(self) -> RecordList[Family]:
         """Return each family by name, with the numbers of its samples, libraries and functions.
@@ -313,7 +313,7 @@ class Samples(Handle):
         Samples without a family are under `""`.
         """
         with self._connections.reading() as connection:
-            return RecordList(samples.describe_families(connection))
+            return RecordList(families.describe(connection))
 
     def update_family(self, name: str, *, new_name: str | None = None, is_library: bool | None = None) -> int:
         """Change all samples of a family, and return how many there are.
@@ -332,7 +332,7 @@ class Samples(Handle):
         if not changes:
             raise InvalidInputError.of("new_name", "given, or is_library", new_name)
         with self._connections.writing() as connection:
-            changed = samples.update_family(connection, name, changes)
+            changed = families.update(connection, name, changes)
             if not changed:
                 raise NotFoundError.of("family", name)
         return changed

@@ -18,7 +18,7 @@ from sampledb.render.svg import draw_graph
 from sampledb.render.text import escape_unprintable
 from sampledb.store.sqlite import Connection
 from sampledb.store.tables import functions, labels, references, samples
-from sampledb.store.tables.lookup import addresses
+from sampledb.store.tables.lookup import addresses, twins
 from sampledb.store.tables.references import Kind
 
 # Functions on a page of a sample.
@@ -210,7 +210,7 @@ def _render_twins(connection: Connection, paths: Paths, function: Function) -> s
     if function.pic_hash is None:
         return ""
     stored = signed(function.pic_hash)
-    found = connection.execute(_TWINS, (stored, functions.LONG, function.function_id, _MOST)).fetchall()
+    found = connection.execute(_TWINS, (stored, twins.LONG, function.function_id, _MOST)).fetchall()
     rows = [
         (
             *(Link(offset & MASK, paths.function(each)), name, _link_sample(paths, sample_id, sample), family),

@@ -16,8 +16,8 @@ from sampledb.database.engine import scanner
 from sampledb.format.columns import Place
 from sampledb.format.scan.scanner import Scan, Scanner
 from sampledb.store.tables import frames
-from sampledb.store.tables.functions import _SHARED
 from sampledb.store.tables.lookup.addresses import find_all_containing
+from sampledb.store.tables.lookup.twins import _SHARED
 from tests.markers import every_platform
 from tests.raw import raw
 from tests.strategies import KERNEL, U64, function, instruction, report

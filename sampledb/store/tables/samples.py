@@ -11,7 +11,7 @@ from sampledb.errors import CorruptFileError, InvalidInputError, NotFoundError
 from sampledb.format import codec
 from sampledb.format.report import Report
 from sampledb.intake.media import Media, list_formats
-from sampledb.model import Family, Problem, Sample, SampleId, find_hash_era
+from sampledb.model import Problem, Sample, SampleId, find_hash_era
 from sampledb.store.sqlite import Connection
 from sampledb.store.tables import labels, trigrams, values
 
@@ -224,22 +224,6 @@ def count(connection: Connection) -> dict[str, Any]:
     return dict(zip((name for name, *_ in cursor.description), cursor.fetchone(), strict=True))
 
 
-def count_families(connection: Connection) -> dict[str, int]:
-    """Return the number of samples in each family, by name; samples without a family are under `""`."""
-    return dict(connection.execute("SELECT family, count(*) FROM samples GROUP BY family ORDER BY family"))
-
-
-def describe_families(connection: Connection) -> list[Family]:
-    """Return all families with their numbers, by name."""
-    rows = connection.execute(
-        """SELECT family, count(*), sum(is_library), sum(num_functions)
-        FROM samples
-        GROUP BY family
-        ORDER BY family"""
-    )
-    return [Family(*row) for row in rows]
-
-
 def iter_by_sha256(connection: Connection) -> Iterator[Sample]:
     """Yield all samples in the order of their hashes."""
     return map(_make_sample, connection.execute(f"{_SELECT} ORDER BY sha256"))
@@ -330,15 +314,6 @@ def _divide(changes: Mapping[str, Any]) -> tuple[dict[str, Any], Iterable[str] |
     if "media_info" in columns:
         columns |= _media_columns(columns["media_info"])
     return columns, tags
-
-
-def update_family(connection: Connection, family: str, columns: Mapping[str, object]) -> int:
-    """Set some columns of all samples of a family; return how many there are."""
-    rows = connection.execute("SELECT sample_id FROM samples WHERE family = ? ORDER BY sample_id", (family,)).fetchall()
-    for (sample_id,) in rows:
-        with _reindexing(connection, sample_id):
-            _set(connection, sample_id, columns)
-    return len(rows)
 
 
 def restore(connection: Connection, sample: Sample) -> None:
